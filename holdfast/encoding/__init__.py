@@ -1,0 +1,19 @@
+"""Histories and cutoffs to model inputs: one encoding for training and for serving.
+
+It deliberately does not know who calls it: training with a million rows and the server with
+one request take the same path, and no other code turns events into model inputs.
+
+    windows   which events a cutoff sees
+    events    what the model is told about one event
+    readouts  what it is told about a cutoff: recency, tenure, windowed sums
+    encode    the three together, ragged
+    padding   ragged to rectangular tensors, by name
+    spec      everything fitted on training history, as plain JSON
+"""
+
+from holdfast.encoding.encode import encode
+from holdfast.encoding.padding import pad
+from holdfast.encoding.spec import EncodingSpec, NumericScale, ReadoutSpec
+from holdfast.encoding.windows import Cutoffs
+
+__all__ = ["Cutoffs", "EncodingSpec", "NumericScale", "ReadoutSpec", "encode", "pad"]

@@ -1,0 +1,126 @@
+"""The fitted encoding: vocabularies, scales and bin edges, as plain values for the manifest.
+
+It deliberately does not know how they were fitted (``training.fit_encoding`` does that, on
+training history alone).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from holdfast.errors import ConfigError
+from holdfast.schema import Schema
+from holdfast.vocabulary import Vocabulary
+
+CALENDAR_SIZE = 6
+"""Sine and cosine of hour of day, day of week and day of year."""
+
+MAX_EVENTS_LIMIT = 4_096
+"""With fixed-point sums clipped at 2**50 units, 2**12 events cannot overflow an int64."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumericScale:
+    """How one numeric column becomes a model input: ``(slog(x) - mean) / std``, clipped.
+
+    ``slog(x) = sign(x) log(1 + |x|)``, so that amounts of any size and sign stay in range.
+
+    Attributes:
+        mean: Mean of ``slog(x)`` over training history.
+        std: Standard deviation of the same; positive.
+        edges: Ascending bin edges of the scaled value for a piecewise-linear encoding in the
+            model, distinct in float32; may be empty.
+    """
+
+    mean: float
+    std: float
+    edges: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a scale that would divide by zero."""
+        if not self.std > 0:
+            raise ConfigError("scale.std", self.std, "it must be positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadoutSpec:
+    """Which aggregates describe a cutoff, and their scales.
+
+    Attributes:
+        windows_days: Ascending lengths of the trailing windows; the whole history comes on top.
+        counted_types: Vocabulary ids of the event types that are counted one by one.
+        num_last_types: How many of the last event types are given, newest first.
+        scales: One per readout feature, in the order of
+            :func:`holdfast.encoding.readouts.feature_names`.
+    """
+
+    windows_days: tuple[int, ...]
+    counted_types: tuple[int, ...]
+    num_last_types: int
+    scales: tuple[NumericScale, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodingSpec:
+    """Everything that encoding needs beside histories and cutoffs.
+
+    Attributes:
+        schema: What the business declared.
+        max_events: A history is at most its last ``max_events`` events ...
+        history_days: ... of ``(cutoff - history_days, cutoff]``.
+        origin_us: The time that day 0 of the model's time axis stands for.
+        event_type: Vocabulary of event types.
+        categorical: Vocabulary by categorical field.
+        numeric: Scale by numeric field.
+        gap: Scale of the days since the previous event.
+        quanta: By numeric field, the unit of its fixed-point sums: sums are taken over
+            ``round(value / quantum)`` in int64, where order and company cannot change a result.
+        attribute_vocabularies: Vocabulary by categorical attribute.
+        attribute_scales: Scale by numeric attribute.
+        readout: The aggregates.
+    """
+
+    schema: Schema
+    max_events: int
+    history_days: int
+    origin_us: int
+    event_type: Vocabulary
+    categorical: Mapping[str, Vocabulary]
+    numeric: Mapping[str, NumericScale]
+    gap: NumericScale
+    quanta: Mapping[str, float]
+    attribute_vocabularies: Mapping[str, Vocabulary]
+    attribute_scales: Mapping[str, NumericScale]
+    readout: ReadoutSpec
+
+    def __post_init__(self) -> None:
+        """Refuse limits that the arithmetic cannot keep.
+
+        Raises:
+            ConfigError: Naming the limit.
+        """
+        if not 1 <= self.max_events <= MAX_EVENTS_LIMIT:
+            raise ConfigError("encoding.max_events", self.max_events, f"it must lie between 1 and {MAX_EVENTS_LIMIT}")
+        if self.history_days < 1:
+            raise ConfigError("encoding.history_days", self.history_days, "it must be at least 1")
+
+    @property
+    def event_id_sizes(self) -> tuple[int, ...]:
+        """Number of ids of every column of ``event_ids``: event type, then categorical fields."""
+        return (len(self.event_type), *(len(self.categorical[f]) for f in self.schema.categorical_fields))
+
+    @property
+    def event_value_size(self) -> int:
+        """Number of columns of ``event_values``: per field value and missing flag, gap, first, calendar."""
+        return 2 * len(self.schema.numeric_fields) + 2 + CALENDAR_SIZE
+
+    @property
+    def readout_id_sizes(self) -> tuple[int, ...]:
+        """Number of ids of every column of ``readout_ids``: last event types, then attributes."""
+        last_types = (len(self.event_type),) * self.readout.num_last_types
+        attributes = (len(self.attribute_vocabularies[a]) for a in self.schema.categorical_attributes)
+        return (*last_types, *attributes)
+
+    @property
+    def readout_value_size(self) -> int:
+        """Number of columns of ``readout_values``."""
+        return len(self.readout.scales)

@@ -1,0 +1,79 @@
+"""Every error that Holdfast raises on purpose, as one tree.
+
+It deliberately does not know gRPC: the status code of an answer is chosen once, in the
+servicer.
+
+    HoldfastError
+    ├── InputError            a value that somebody gave us (also a ValueError)
+    │   ├── ConfigError       ... in a configuration
+    │   ├── DataError         ... in a table to prepare or to score
+    │   └── HistoryError      ... in one customer's history or attributes
+    ├── ArtifactError         an artifact that cannot be trusted: names file and reason
+    │   └── SchemaMismatchError   the artifact is sound but speaks of other columns
+    └── RunError              the machine cannot do what was asked: disk, device, folder
+"""
+
+from pathlib import Path
+
+
+class HoldfastError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class InputError(HoldfastError, ValueError):
+    """A given value is outside its limit.
+
+    Attributes:
+        field: Where the value stands, as the caller would write it
+            (``customers[3].occurred_at_us``, ``data.horizons_days``).
+        value: The value at fault, shortened for display.
+        limit: What is allowed there.
+    """
+
+    def __init__(self, field: str, value: object, limit: str) -> None:
+        """Keep the three parts and join them into one line."""
+        self.field = field
+        self.value = shorten(value)
+        self.limit = limit
+        super().__init__(f"{field}: got {self.value}, but {limit}")
+
+
+class ConfigError(InputError):
+    """A configuration value is missing, of the wrong type or out of range."""
+
+
+class DataError(InputError):
+    """A source table cannot be used: file, column and row are in ``field``."""
+
+
+class HistoryError(InputError):
+    """One customer's history or attributes cannot be scored."""
+
+
+class ArtifactError(HoldfastError):
+    """A file of an artifact is missing, altered or of another form.
+
+    Attributes:
+        path: The file at fault.
+        reason: Why it is refused.
+    """
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        """Keep file and reason and join them into one line."""
+        self.path = Path(path)
+        self.reason = reason
+        super().__init__(f"{path}: {reason}")
+
+
+class SchemaMismatchError(ArtifactError):
+    """The artifact is sound, but its schema is not the one that was asked for."""
+
+
+class RunError(HoldfastError):
+    """The machine cannot do what was asked; the message says what and what would help."""
+
+
+def shorten(value: object, *, limit: int = 80) -> str:
+    """Return ``repr(value)`` cut to ``limit`` characters, so that no message carries a payload."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,161 @@
+"""Customers' events as flat columns with offsets: the one form that encoding accepts.
+
+It deliberately does not know where the columns come from (a memory-mapped store, a request,
+a table), and never changes them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int32, Int64
+from numpy import ndarray
+
+from holdfast.vocabulary import Dictionary
+
+ALWAYS_US = np.iinfo(np.int64).min
+"""``valid_from`` of an attribute version that has always been valid."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodedColumn:
+    """A text column as codes into a dictionary; code -1 is a missing value."""
+
+    codes: Int32[ndarray, " row"]
+    dictionary: Dictionary
+
+    def take(self, rows: ndarray) -> "CodedColumn":
+        """Return the column at ``rows``, with the same dictionary."""
+        return CodedColumn(codes=self.codes[rows], dictionary=self.dictionary)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeVersions:
+    """Versions of the customers' attributes, flat with offsets, ascending by ``valid_from``.
+
+    The version that holds at a cutoff ``t`` is the last one with ``valid_from_us <= t``;
+    where there is none, every attribute is missing.
+
+    Attributes:
+        offsets: Versions of customer ``i`` are rows ``offsets[i]`` to ``offsets[i + 1]``.
+        valid_from_us: UTC microseconds; :data:`ALWAYS_US` for one that always held.
+        categorical: Coded columns by attribute name.
+        numeric: float32 columns by attribute name; NaN is missing.
+    """
+
+    offsets: Int64[ndarray, " customer_plus_1"]
+    valid_from_us: Int64[ndarray, " version"]
+    categorical: Mapping[str, CodedColumn]
+    numeric: Mapping[str, Float32[ndarray, " version"]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histories:
+    """Events of several customers, each customer's sorted by time (ties as they were given).
+
+    Attributes:
+        offsets: Events of customer ``i`` are rows ``offsets[i]`` to ``offsets[i + 1]``.
+        occurred_at_us: UTC microseconds, ascending within a customer.
+        event_type: Coded event types; never missing.
+        categorical: Coded columns by field name.
+        numeric: float32 columns by field name; NaN is missing, infinities are not allowed.
+        attributes: The customers' attributes.
+    """
+
+    offsets: Int64[ndarray, " customer_plus_1"]
+    occurred_at_us: Int64[ndarray, " event"]
+    event_type: CodedColumn
+    categorical: Mapping[str, CodedColumn]
+    numeric: Mapping[str, Float32[ndarray, " event"]]
+    attributes: AttributeVersions
+
+    @property
+    def num_customers(self) -> int:
+        """The number of customers, those without events included."""
+        return len(self.offsets) - 1
+
+    @property
+    def num_events(self) -> int:
+        """The number of events over all customers."""
+        return int(self.offsets[-1] - self.offsets[0])
+
+    def take(self, customers: Int64[ndarray, " taken"]) -> "Histories":
+        """Gather some customers, in the order given, by one vectorised gather per column.
+
+        Args:
+            customers: Positions; the same one may stand several times.
+
+        Returns:
+            Their histories in memory of their own.
+        """
+        rows, offsets = ragged_rows(self.offsets, customers)
+        versions, version_offsets = ragged_rows(self.attributes.offsets, customers)
+        return Histories(
+            offsets=offsets,
+            occurred_at_us=self.occurred_at_us[rows],
+            event_type=self.event_type.take(rows),
+            categorical={name: column.take(rows) for name, column in self.categorical.items()},
+            numeric={name: column[rows] for name, column in self.numeric.items()},
+            attributes=AttributeVersions(
+                offsets=version_offsets,
+                valid_from_us=self.attributes.valid_from_us[versions],
+                categorical={n: c.take(versions) for n, c in self.attributes.categorical.items()},
+                numeric={n: c[versions] for n, c in self.attributes.numeric.items()},
+            ),
+        )
+
+
+def ragged_rows(
+    offsets: Int64[ndarray, " customer_plus_1"], customers: Int64[ndarray, " taken"]
+) -> tuple[Int64[ndarray, " row"], Int64[ndarray, " taken_plus_1"]]:
+    """Return the flat rows of some customers and the offsets of the gathered rows."""
+    return ragged_range(offsets[customers], offsets[customers + 1])
+
+
+def ragged_range(
+    starts: Int64[ndarray, " part"], ends: Int64[ndarray, " part"]
+) -> tuple[Int64[ndarray, " row"], Int64[ndarray, " part_plus_1"]]:
+    """Return ``concatenate([arange(s, e) for s, e in zip(starts, ends)])`` and its offsets.
+
+    Args:
+        starts: First row of every part.
+        ends: One past the last row of every part; never below its start.
+
+    Returns:
+        The rows, and the offset of every part among them.
+    """
+    lengths = ends - starts
+    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
+    rows = np.arange(offsets[-1], dtype=np.int64) + np.repeat(starts - offsets[:-1], lengths)
+    return rows, offsets
+
+
+def search_sorted(
+    values: Int64[ndarray, " event"],
+    starts: Int64[ndarray, " query"],
+    ends: Int64[ndarray, " query"],
+    queries: Int64[ndarray, " query"],
+) -> Int64[ndarray, " query"]:
+    """Return, per query, the first row of its own range whose value is greater than the query.
+
+    A binary search over all queries at once: ``values`` is ascending within every range
+    ``[starts, ends)``, not as a whole, so ``np.searchsorted`` does not fit.
+
+    Args:
+        values: Flat column.
+        starts: First row of every query's range.
+        ends: One past the last row of every query's range.
+        queries: What to compare with.
+
+    Returns:
+        Rows in ``[starts, ends]``.
+    """
+    low, high = starts.copy(), ends.copy()
+    open_ = np.flatnonzero(low < high)
+    while open_.size:
+        middle = (low[open_] + high[open_]) >> 1
+        is_after = values[middle] > queries[open_]
+        high[open_[is_after]] = middle[is_after]
+        low[open_[~is_after]] = middle[~is_after] + 1
+        open_ = open_[low[open_] < high[open_]]
+    return low
