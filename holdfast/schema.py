@@ -126,10 +126,14 @@ class Schema:
         if (target.field is not None) != (target.kind == "amount"):
             raise ConfigError(f"{where}.field", target.field, "amount has one, the others have none")
         if target.kind != "time_to_event" and len(horizons) != 1:
-            raise ConfigError(f"{where}.horizons_days", horizons, f"a target of kind {target.kind} has exactly one")
+            raise ConfigError(
+                f"{where}.horizons_days", horizons, f"a target of kind {target.kind} has exactly one"
+            )
         numeric = [field.name for field in self.fields if field.kind != "categorical"]
         if target.field is not None and target.field not in numeric:
-            raise ConfigError(f"{where}.field", target.field, f"it must be one of the numeric fields {numeric}")
+            raise ConfigError(
+                f"{where}.field", target.field, f"it must be one of the numeric fields {numeric}"
+            )
 
     @property
     def categorical_fields(self) -> tuple[str, ...]:

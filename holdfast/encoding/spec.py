@@ -75,7 +75,6 @@ class EncodingSpec:
         quanta: By numeric field, the unit of its fixed-point sums: sums are taken over
             ``round(value / quantum)`` in int64, where order and company cannot change a result.
         attribute_vocabularies: Vocabulary by categorical attribute.
-        attribute_scales: Scale by numeric attribute.
         readout: The aggregates.
     """
 
@@ -89,7 +88,6 @@ class EncodingSpec:
     gap: NumericScale
     quanta: Mapping[str, float]
     attribute_vocabularies: Mapping[str, Vocabulary]
-    attribute_scales: Mapping[str, NumericScale]
     readout: ReadoutSpec
 
     def __post_init__(self) -> None:
@@ -99,7 +97,9 @@ class EncodingSpec:
             ConfigError: Naming the limit.
         """
         if not 1 <= self.max_events <= MAX_EVENTS_LIMIT:
-            raise ConfigError("encoding.max_events", self.max_events, f"it must lie between 1 and {MAX_EVENTS_LIMIT}")
+            raise ConfigError(
+                "encoding.max_events", self.max_events, f"it must lie between 1 and {MAX_EVENTS_LIMIT}"
+            )
         if self.history_days < 1:
             raise ConfigError("encoding.history_days", self.history_days, "it must be at least 1")
 

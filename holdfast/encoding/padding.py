@@ -1,0 +1,85 @@
+"""Ragged inputs to rectangular tensors, by name.
+
+It deliberately does not know which segments belong together: training and serving choose them.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from holdfast.encoding.encode import Encoded
+from holdfast.histories import ragged_rows
+
+EVENT_INPUTS = ("event_ids", "event_values", "event_days")
+READOUT_INPUTS = ("readout_ids", "readout_values", "readout_calendar", "readout_days", "readout_visible")
+INPUT_NAMES = (*EVENT_INPUTS, *READOUT_INPUTS)
+"""Names of the model's inputs, in the order of the exported graph."""
+
+
+def pad(encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int) -> Mapping[str, ndarray]:
+    """Return the inputs of some segments with one cutoff each: the form of the exported graph.
+
+    Args:
+        encoded: Ragged inputs with one readout per segment.
+        segments: Which segments, in this order.
+        length: Length to pad events to; at least that of the longest segment taken.
+
+    Returns:
+        Arrays by input name: events ``[batch, length, ...]``, readouts ``[batch, ...]``.
+    """
+    inputs = _pad_events(encoded, segments, length=length)
+    for name in READOUT_INPUTS:
+        inputs[name] = _widened(getattr(encoded, name)[segments])
+    return inputs
+
+
+def pad_many(
+    encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int, num_readouts: int
+) -> Mapping[str, ndarray]:
+    """Return the inputs of some segments with several cutoffs each: the form of training.
+
+    Args:
+        encoded: Ragged inputs.
+        segments: Which segments, in this order.
+        length: Length to pad events to.
+        num_readouts: Number to pad readouts to; at least that of the fullest segment taken.
+
+    Returns:
+        Arrays by input name: events ``[batch, length, ...]``, readouts ``[batch, readout, ...]``,
+        and ``readout_is_real`` (bool), ``readout_row`` (int64: the flat readout, 0 where padded).
+    """
+    inputs = _pad_events(encoded, segments, length=length)
+    rows, offsets = ragged_rows(encoded.readout_offsets, segments)
+    slots = _slots(offsets, width=num_readouts)
+    for name in READOUT_INPUTS:
+        inputs[name] = _spread(_widened(getattr(encoded, name)[rows]), slots, (len(segments), num_readouts))
+    inputs["readout_is_real"] = _spread(np.ones(len(rows), dtype=bool), slots, (len(segments), num_readouts))
+    inputs["readout_row"] = _spread(rows, slots, (len(segments), num_readouts))
+    return inputs
+
+
+def _pad_events(encoded: Encoded, segments: ndarray, *, length: int) -> dict[str, ndarray]:
+    rows, offsets = ragged_rows(encoded.event_offsets, segments)
+    assert length >= np.max(np.diff(offsets), initial=0), "padding must never cut a history"
+    slots = _slots(offsets, width=length)
+    shape = (len(segments), length)
+    return {name: _spread(_widened(getattr(encoded, name)[rows]), slots, shape) for name in EVENT_INPUTS}
+
+
+def _slots(offsets: ndarray, *, width: int) -> ndarray:
+    """Return where flat rows stand in a rectangle of ``width`` columns, row-major."""
+    lengths = np.diff(offsets)
+    return np.arange(offsets[-1]) + np.repeat(np.arange(len(lengths)) * width - offsets[:-1], lengths)
+
+
+def _spread(flat: ndarray, slots: ndarray, shape: tuple[int, int]) -> ndarray:
+    out = np.zeros((shape[0] * shape[1], *flat.shape[1:]), dtype=flat.dtype)
+    out[slots] = flat
+    return out.reshape(*shape, *flat.shape[1:])
+
+
+def _widened(values: ndarray) -> ndarray:
+    """Return ids as int64, which is what embedding lookups take; floats as they are."""
+    return values.astype(np.int64) if values.dtype == np.int32 else values

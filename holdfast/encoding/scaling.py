@@ -1,0 +1,83 @@
+"""Numbers to model inputs: signed logarithm, standardisation, fixed-point sums, calendar.
+
+It deliberately does not know which column it scales. Everything here is elementwise on
+contiguous float64 or exact in int64, so a value's encoding does not depend on its company.
+"""
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+from numpy import ndarray
+
+from holdfast.encoding.spec import NumericScale
+from holdfast.schema import MICROSECONDS_PER_DAY
+
+MAX_SCALED = 8.0
+"""Scaled values are clipped to this many standard deviations."""
+
+MAX_FIXED_POINT = 2.0**50
+"""Fixed-point values are clipped here, so that 4,096 of them fit into an int64."""
+
+MICROSECONDS_PER_HOUR = 3_600_000_000
+DAYS_PER_YEAR = 365.2425
+
+
+def signed_log(values: Float64[ndarray, "..."]) -> Float64[ndarray, "..."]:
+    """Return ``sign(x) log(1 + |x|)``; NaN stays NaN."""
+    return np.copysign(np.log1p(np.abs(values)), values)
+
+
+def scaled(values: Float64[ndarray, " row"], scale: NumericScale) -> Float32[ndarray, " row"]:
+    """Return a column as the model sees it: missing values are 0, the mean."""
+    logs = (signed_log(values) - scale.mean) / scale.std
+    return bounded(logs)
+
+
+def bounded(logs: Float64[ndarray, "..."]) -> Float32[ndarray, "..."]:
+    """Return standardised values clipped, with missing ones (NaN) as 0, the mean."""
+    clipped = np.minimum(np.maximum(logs, -MAX_SCALED), MAX_SCALED).astype(np.float32)
+    clipped[np.isnan(clipped)] = 0.0
+    return clipped
+
+
+def fixed_point(values: Float32[ndarray, " event"], quantum: float) -> Int64[ndarray, " event"]:
+    """Return values in whole quanta; missing ones count nothing.
+
+    Sums of integers do not depend on order, so a prefix sum over many customers gives each of
+    them the bits that it would have alone. Differences of prefix sums stay exact even where the
+    running total wraps around, because int64 arithmetic is modular.
+    """
+    units = np.rint(values.astype(np.float64) / quantum)
+    units[np.isnan(units)] = 0.0
+    return np.minimum(np.maximum(units, -MAX_FIXED_POINT), MAX_FIXED_POINT).astype(np.int64)
+
+
+def _circle(size: int, period: float) -> Float32[ndarray, "size 2"]:
+    angles = 2 * np.pi * np.arange(size) / period
+    return np.stack([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+
+
+# Tables instead of a sine per event: a hundred times cheaper, and the same bits everywhere.
+_HOURS_PER_WEEK = 168
+_WEEK_HOURS = np.arange(_HOURS_PER_WEEK)
+# 1970-01-01, hour 0 of the time axis, was a Thursday: weekday 3 with Monday as 0.
+_HOUR_AND_WEEKDAY = np.concatenate(
+    [_circle(24, 24.0)[_WEEK_HOURS % 24], _circle(7, 7.0)[(_WEEK_HOURS // 24 + 3) % 7]], axis=1
+)
+_YEARDAY = _circle(366, DAYS_PER_YEAR)
+
+
+def calendar(time_us: Int64[ndarray, " row"]) -> Float32[ndarray, "row 6"]:
+    """Return sine and cosine of the hour of day, the day of week and the day of year, in UTC.
+
+    The day of year is counted in years of 365.2425 days from 1970-01-01, which is within a day
+    of the civil one until 2200.
+    """
+    # Floor division by a constant is vectorised; divmod and remainder are not, and cost five times more.
+    hour = time_us // MICROSECONDS_PER_HOUR
+    hour_of_week = hour - hour // _HOURS_PER_WEEK * _HOURS_PER_WEEK
+    day = (hour // 24).astype(np.float64)
+    day_of_year = (day - np.floor(day / DAYS_PER_YEAR) * DAYS_PER_YEAR).astype(np.int64)
+    calendar = np.empty((len(time_us), 6), dtype=np.float32)
+    calendar[:, :4] = _HOUR_AND_WEEKDAY[hour_of_week]
+    calendar[:, 4:] = _YEARDAY[day_of_year]
+    return calendar
