@@ -1,0 +1,102 @@
+# Every job that a person or CI runs; `make help` lists them.
+# Needs Python 3.11 or later with venv, and a package index that pip reaches. `make check` wants npx too.
+
+PYTHON ?= python3
+DATA ?= simulated
+# More workers than cores gain nothing; the tests' own threads are held at one each (tests/conftest.py).
+WORKERS ?= 2
+# Further arguments: `make test ARGS="-k encoding -x"`.
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+BENCHMARKS := prepare encoding
+
+# On a terminal pip shows its progress bars; in a log one line per step is enough.
+PIP_QUIET := $(if $(MAKE_TERMOUT),,-qq)
+# pip compiles on one core and a second install repeats nothing, so compiling is left to compileall below.
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-compile $(PIP_QUIET) -c constraints.txt
+# Some packages ship templates and files for other Pythons, which do not compile: that is no failure.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null 2>&1 || true
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-slow coverage check check-format check-lint check-types check-arrows check-protos \
+	bench format protos clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+demo: $(STAMPS)/run ## prepare, train, export, serve and score (DATA=simulated|online_retail_ii|cdnow)
+	$(BIN)/python -m training.demo data=$(DATA) $(ARGS)
+
+test: $(STAMPS)/test ## run the tests (ARGS="-k name")
+	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+test-slow: $(STAMPS)/test ## run the tests marked slow
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+coverage: $(STAMPS)/test ## run the tests and show the branches that none of them takes
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
+
+check: check-format check-lint check-types check-arrows check-protos ## format, lint, types, import arrows, protos
+
+check-format: $(STAMPS)/check
+	$(BIN)/ruff format --check --quiet .
+
+check-lint: $(STAMPS)/check
+	$(BIN)/ruff check --quiet .
+
+check-types: $(STAMPS)/check
+	$(BIN)/mypy
+
+check-arrows: $(STAMPS)/check
+	$(BIN)/lint-imports --no-logo
+
+check-protos: $(STAMPS)/check
+	.ci/check-protos $(BIN)/python
+
+bench: $(STAMPS)/test ## measure, and write benchmarks/results/*.json
+	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
+
+format: $(STAMPS)/check ## format, and mend what the linter can
+	$(BIN)/ruff format --quiet .
+	$(BIN)/ruff check --fix --quiet .
+
+clean: ## remove the environment, builds and caches; stores, outputs and results stay
+	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment grows in steps, so that a demo does not wait for linters. A step is taken again only when
+# pyproject.toml or constraints.txt changed; pip then moves what is not at its pin.
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Holdfast needs Python 3.11 or later; name one with PYTHON=python3.12"; exit 1; }
+	@echo "environment: $(VENV), from $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+# torch comes first and by its exact pin, so that pip takes a CPU wheel where one is configured, and nothing that
+# follows can pull another build with gigabytes of CUDA packages.
+$(STAMPS)/torch: $(STAMPS)/venv constraints.txt
+	@echo "environment: $$(grep '^torch==' constraints.txt) (the largest part)"
+	@$(PIP_INSTALL) $$(grep '^torch==' constraints.txt)
+	@touch $@
+
+$(STAMPS)/run: $(STAMPS)/torch pyproject.toml constraints.txt
+	@echo "environment: packages to train and to serve"
+	@$(PIP_INSTALL) -e '.[train,serve]'
+	@$(COMPILE)
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/run
+	@echo "environment: packages to test"
+	@$(PIP_INSTALL) -e '.[test]'
+	@$(COMPILE)
+	@touch $@
+
+$(STAMPS)/check: $(STAMPS)/test
+	@echo "environment: packages to check"
+	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
