@@ -143,12 +143,12 @@ def _attribute_vocabularies(
     return {a: _vocabulary(attributes.categorical[a], rows, settings) for a in schema.categorical_attributes}
 
 
-def _column(histories: Histories, field: str, sample: Int64[ndarray, " row"]) -> Float64[ndarray, " row"]:
+def _column(histories: Histories, field: str, sample: Int64[ndarray, " row"]) -> Float64[ndarray, " kept"]:
     values = histories.numeric[field][sample].astype(np.float64)
     return values[~np.isnan(values)]
 
 
-def _gap_days(histories: Histories, sample: Int64[ndarray, " row"]) -> Float64[ndarray, " row"]:
+def _gap_days(histories: Histories, sample: Int64[ndarray, " row"]) -> Float64[ndarray, " later"]:
     is_first = np.zeros(len(histories.occurred_at_us) + 1, dtype=bool)
     is_first[histories.offsets] = True
     later = sample[~is_first[sample]]

@@ -102,7 +102,7 @@ def readout_ids(
     time_us: Int64[ndarray, " readout"],
     windows: Windows,
     spec: EncodingSpec,
-) -> Int32[ndarray, "readout column"]:
+) -> Int32[ndarray, "readout id_column"]:
     """Return the ids of the last event types, newest first (0 beyond the history), and attributes."""
     columns = []
     for back in range(1, spec.readout.num_last_types + 1):

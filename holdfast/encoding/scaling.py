@@ -9,7 +9,6 @@ from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from holdfast.encoding.spec import NumericScale
-from holdfast.schema import MICROSECONDS_PER_DAY
 
 MAX_SCALED = 8.0
 """Scaled values are clipped to this many standard deviations."""
