@@ -1,0 +1,133 @@
+"""A step's pool holds every drawn cutoff once, in shapes of a small set, and depends on nothing else."""
+
+import numpy as np
+import pytest
+import torch
+from builders import DAY, START_US, random_histories, small_schema, small_spec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.encoding import Cutoffs, encode
+from holdfast.errors import ConfigError
+from training.batches import LENGTH_GRID, BatchingConfig, PoolDataset, draw_some, padded_length, split_by_length
+from training.labels import Labeller, Labels
+
+CUTOFFS_US = START_US + np.array([100, 200, 300, 400]) * DAY
+HISTORIES = random_histories(np.random.default_rng(0), 50)
+LABELLER = Labeller(HISTORIES, small_schema())
+
+
+def draw(customers: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Ask about everybody on every date."""
+    return np.repeat(np.arange(len(customers)), 4), np.tile(CUTOFFS_US, len(customers))
+
+
+def label(customer: np.ndarray, cutoff_us: np.ndarray) -> Labels:
+    """Label with everything known."""
+    return LABELLER.label(customer, cutoff_us, observed_until_us=START_US + 600 * DAY)
+
+
+def dataset(**config: int) -> PoolDataset:
+    """Build pools over all customers."""
+    sizes = {"pool_customers": 20, "readouts_per_customer": 3, "event_budget": 256} | config
+    return PoolDataset(
+        HISTORIES,
+        small_spec(),
+        customers=np.arange(50),
+        draw=draw,
+        label=label,
+        config=BatchingConfig(**sizes),
+        num_steps=6,
+        seed=7,
+    )
+
+
+def test_a_step_depends_on_seed_and_step_alone() -> None:
+    """A resumed run sees the batches that the killed one would have seen."""
+    first, again = dataset(), dataset()
+    _ = first[0], first[1]
+    for mine, other in zip(first[3], again[3], strict=True):
+        for name, tensor in mine.inputs.items():
+            assert torch.equal(tensor, other.inputs[name])
+    assert not torch.equal(first[3][0].inputs["readout_days"], first[4][0].inputs["readout_days"])
+
+
+def test_an_epoch_visits_customers_without_repetition() -> None:
+    """Pools of one epoch are disjoint."""
+    pools = [dataset()._pool(step) for step in range(2)]
+    assert len(np.unique(np.concatenate(pools))) == 40
+
+
+def test_labels_and_inputs_of_a_slot_belong_to_the_same_readout() -> None:
+    """Every real slot equals what encoding and labelling that cutoff alone gives."""
+    pool = dataset()
+    people = pool._pool(2)
+    num_checked = 0
+    for batch in pool[2]:
+        is_real = batch.inputs["readout_is_real"].numpy().reshape(-1)
+        days = batch.inputs["readout_days"].numpy().reshape(-1)
+        features = batch.inputs["readout_values"].numpy().reshape(len(days), -1)
+        for slot in np.flatnonzero(is_real):
+            cutoff_us = int(START_US + round(float(days[slot])) * DAY)
+            alone = encode(HISTORIES, Cutoffs.one_each(people, np.full(len(people), cutoff_us)), small_spec())
+            match = np.flatnonzero((alone.readout_values == features[slot]).all(axis=1))
+            expected = label(people[match], np.full(len(match), cutoff_us))
+            spend = batch.labels.values["spend"][slot]
+            assert any((spend == s) or (np.isnan(spend) and np.isnan(s)) for s in expected.values["spend"])
+            num_checked += 1
+    assert num_checked == sum(batch.num_readouts for batch in pool[2]) > 40
+
+
+def test_counts_tell_the_padding() -> None:
+    """num_padded is what the tensors hold, num_events what is real."""
+    for batch in dataset()[0]:
+        ids = batch.inputs["event_ids"][..., 0]
+        assert (int((ids > 0).sum()), ids.numel()) == (batch.num_events, batch.num_padded)
+        assert ids.shape[1] in LENGTH_GRID
+
+
+def test_no_customer_is_a_clear_error() -> None:
+    """Nobody eligible at any training cutoff."""
+    with pytest.raises(ConfigError, match=r"cutoffs\.train.*at least one customer"):
+        PoolDataset(
+            HISTORIES,
+            small_spec(),
+            customers=np.empty(0, dtype=np.int64),
+            draw=draw,
+            label=label,
+            config=BatchingConfig(),
+            num_steps=1,
+            seed=0,
+        )
+
+
+@pytest.mark.parametrize("name", ["pool_customers", "readouts_per_customer", "event_budget"])
+def test_sizes_below_one_are_refused(name: str) -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigError, match=rf"batching\.{name}"):
+        BatchingConfig(**{name: 0})
+
+
+@given(st.lists(st.integers(0, 4096), max_size=60), st.integers(1, 5000))
+def test_every_segment_stands_in_exactly_one_batch_within_the_budget(lengths: list[int], budget: int) -> None:
+    """No segment is lost or repeated; a batch over the budget holds one segment."""
+    seen: list[int] = []
+    for segments, length in split_by_length(np.array(lengths, dtype=np.int64), budget):
+        assert length * len(segments) <= budget or len(segments) == 1
+        assert max(lengths[i] for i in segments) <= length
+        seen += segments.tolist()
+    assert sorted(seen) == list(range(len(lengths)))
+
+
+def test_lengths_are_padded_to_the_next_of_the_grid() -> None:
+    """Zero included; the grid reaches as far as the encoding's own limit."""
+    assert [padded_length(n) for n in (0, 4, 5, 129, 4096)] == [4, 4, 8, 192, 4096]
+
+
+def test_drawing_keeps_at_most_so_many_of_a_customer_sorted() -> None:
+    """Customers with fewer keep all of them; times ascend within a customer."""
+    position = np.array([2, 0, 2, 2, 0, 2])
+    kept, cutoff_us = draw_some(position, np.array([5, 9, 3, 8, 1, 7]), 2, np.random.default_rng(0))
+    assert kept.tolist() == [0, 0, 2, 2]
+    assert cutoff_us[:2].tolist() == [1, 9]
+    assert cutoff_us[2] < cutoff_us[3]

@@ -1,0 +1,202 @@
+"""The store as the loader: random pools of customers, split into micro-batches by length.
+
+It deliberately does not know the model. What step ``k`` trains on depends on the seed and ``k``
+alone, so a run that was killed goes on with exactly the batches it would have had.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from holdfast.encoding import EncodingSpec, encode
+from holdfast.encoding.padding import pad_many
+from holdfast.errors import ConfigError
+from holdfast.histories import Histories
+from training.labels import Labels
+from training.segments import share_segments
+
+LENGTH_GRID = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024, 1_536, 2_048, 3_072, 4_096)
+"""Lengths are padded up to one of these: few shapes, at most a third of padding within a row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchingConfig:
+    """How one optimiser step is filled.
+
+    Attributes:
+        pool_customers: Customers drawn at random for one step.
+        readouts_per_customer: Most cutoffs of one customer in a step, drawn anew each time.
+        event_budget: Padded events of a micro-batch, at most (one history may exceed it).
+        min_share: See :func:`training.segments.share_segments`.
+    """
+
+    pool_customers: int = 256
+    readouts_per_customer: int = 8
+    event_budget: int = 8_192
+    min_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that hold nothing.
+
+        Raises:
+            ConfigError: Naming the setting.
+        """
+        for name in ("pool_customers", "readouts_per_customer", "event_budget"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"batching.{name}", getattr(self, name), "it must be at least 1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MicroBatch:
+    """Inputs and labels of some segments of like length.
+
+    Attributes:
+        inputs: Tensors of :func:`holdfast.encoding.padding.pad_many` by name.
+        labels: Labels of every readout slot, ``[batch * readout]`` in row-major order; slots that
+            ``readout_is_real`` does not mark repeat the first readout and must be masked.
+        num_readouts: How many slots are real.
+        num_events: How many events are real.
+        num_padded: How many there are with padding.
+    """
+
+    inputs: Mapping[str, Tensor]
+    labels: Labels
+    num_readouts: int
+    num_events: int
+    num_padded: int
+
+
+DrawReadouts = Callable[
+    [Int64[ndarray, " customer"], np.random.Generator], tuple[Int64[ndarray, " readout"], Int64[ndarray, " readout"]]
+]
+"""Eligible cutoffs of some customers: (position among them, cutoff in microseconds)."""
+
+LabelReadouts = Callable[[Int64[ndarray, " readout"], Int64[ndarray, " readout"]], Labels]
+"""Labels of cutoffs: (customer in the store, cutoff in microseconds)."""
+
+
+class PoolDataset(Dataset[list[MicroBatch]]):
+    """Optimiser steps as items: item ``k`` holds the micro-batches of step ``k``."""
+
+    def __init__(
+        self,
+        histories: Histories,
+        spec: EncodingSpec,
+        *,
+        customers: Int64[ndarray, " customer"],
+        draw: DrawReadouts,
+        label: LabelReadouts,
+        config: BatchingConfig,
+        num_steps: int,
+        seed: int,
+    ) -> None:
+        """Keep the store's columns and how to draw from them.
+
+        Args:
+            histories: The whole store, memory-mapped.
+            spec: The fitted encoding.
+            customers: Customers with at least one eligible training cutoff.
+            draw: Draws cutoffs for a pool.
+            label: Labels them.
+            config: Sizes.
+            num_steps: Number of optimiser steps.
+            seed: Of everything drawn.
+
+        Raises:
+            ConfigError: There is no customer to draw.
+        """
+        if not len(customers):
+            raise ConfigError("cutoffs.train", 0, "at least one customer must be eligible at a training cutoff")
+        self._histories, self._spec, self._config, self._seed = histories, spec, config, seed
+        self._customers, self._draw, self._label = customers, draw, label
+        self._num_steps = num_steps
+        self._pools_per_epoch = max(1, len(customers) // config.pool_customers)
+
+    def __len__(self) -> int:
+        """Return the number of optimiser steps."""
+        return self._num_steps
+
+    def __getitem__(self, step: int) -> list[MicroBatch]:
+        """Draw, encode, label and split the pool of one step.
+
+        Raises:
+            IndexError: ``step`` lies past the last one.
+        """
+        if not 0 <= step < self._num_steps:
+            raise IndexError(step)
+        rng = np.random.default_rng([self._seed, 1, step])
+        people = self._pool(step)
+        position, cutoff_us = self._draw(people, rng)
+        position, cutoff_us = draw_some(position, cutoff_us, self._config.readouts_per_customer, rng)
+        own = self._histories.take(people)
+        cutoffs = share_segments(own, position, cutoff_us, self._spec, min_share=self._config.min_share)
+        encoded = encode(own, cutoffs, self._spec)
+        labels = self._label(people[position], cutoff_us)
+        num_readouts = np.diff(encoded.readout_offsets)
+        batches = []
+        for segments, length in split_by_length(encoded.lengths, self._config.event_budget, rng):
+            arrays = pad_many(encoded, segments, length=length, num_readouts=int(num_readouts[segments].max()))
+            rows = arrays["readout_row"].reshape(-1)
+            batches.append(
+                MicroBatch(
+                    inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
+                    labels=labels.take(rows),
+                    num_readouts=int(num_readouts[segments].sum()),
+                    num_events=int(encoded.lengths[segments].sum()),
+                    num_padded=len(segments) * length,
+                )
+            )
+        return batches
+
+    def _pool(self, step: int) -> Int64[ndarray, " pool"]:
+        """Return the customers of a step: every epoch visits them in a new random order."""
+        epoch, position = divmod(step, self._pools_per_epoch)
+        order = np.random.default_rng([self._seed, 0, epoch]).permutation(len(self._customers))
+        size = self._config.pool_customers
+        return np.sort(self._customers[order[position * size : (position + 1) * size]])
+
+
+def draw_some(
+    position: Int64[ndarray, " readout"], cutoff_us: Int64[ndarray, " readout"], most: int, rng: np.random.Generator
+) -> tuple[Int64[ndarray, " drawn"], Int64[ndarray, " drawn"]]:
+    """Keep at most ``most`` random cutoffs of every customer, sorted by customer and time."""
+    order = np.lexsort((rng.random(len(position)), position))
+    ranked = position[order]
+    rank = np.arange(len(ranked)) - np.searchsorted(ranked, ranked, side="left")
+    kept = order[rank < most]
+    kept = kept[np.lexsort((cutoff_us[kept], position[kept]))]
+    return position[kept], cutoff_us[kept]
+
+
+def split_by_length(
+    lengths: Int64[ndarray, " segment"], budget: int, rng: np.random.Generator | None = None
+) -> Iterator[tuple[Int64[ndarray, " batch"], int]]:
+    """Split segments into micro-batches of like length, longest first.
+
+    Args:
+        lengths: Events of every segment.
+        budget: Padded events of a micro-batch; one segment alone may exceed it.
+        rng: Breaks ties between equal lengths at random; None keeps their order.
+
+    Yields:
+        Segments and the length of :data:`LENGTH_GRID` that they are padded to.
+    """
+    ties = rng.random(len(lengths)) if rng is not None else np.arange(len(lengths))
+    order = np.lexsort((ties, -lengths))
+    start = 0
+    while start < len(order):
+        length = padded_length(int(lengths[order[start]]))
+        size = max(1, budget // length)
+        yield order[start : start + size], length
+        start += size
+
+
+def padded_length(length: int) -> int:
+    """Return the smallest length of the grid that holds ``length`` events."""
+    return LENGTH_GRID[int(np.searchsorted(LENGTH_GRID, length))]
