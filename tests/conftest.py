@@ -13,7 +13,7 @@ from jaxtyping import install_import_hook
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-# The shapes and types in the signatures are checked at every call that a test makes; an int passes as a float.
+# Shapes and types in the signatures are checked at every call that a test makes; an int passes as a float.
 install_import_hook(
     ["holdfast", "training", "serving"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
