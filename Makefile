@@ -64,6 +64,9 @@ format: $(STAMPS)/check ## format, and mend what the linter can
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
 
+protos: ## write holdfast/v1 anew from protos/
+	PYTHON=$(PYTHON) protos/generate.sh
+
 clean: ## remove the environment, builds and caches; stores, outputs and results stay
 	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

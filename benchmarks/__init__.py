@@ -1,0 +1,9 @@
+"""Benchmarks: each prints one table and keeps its figures with the machine that they were measured on.
+
+It deliberately holds no part of the product, and nothing here is a timed test.
+
+    results    the one form of every result: machine, versions, revision, figures with their goals
+    measuring  interleaved repeats, and time and memory of a child process
+    prepare    raw tables and simulated events to history store
+    encoding   encoding of one request beside its inference
+"""

@@ -1,0 +1,78 @@
+"""A result keeps one form, judges its goals rightly and says where it was measured."""
+
+import io
+import json
+import math
+import platform
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from benchmarks.results import Figure, describe_revision, report
+
+
+def figure(value: float, *, goal: float | None, better: str) -> Figure:
+    """Return a figure in seconds."""
+    return Figure(name="preparing", value=value, unit="s", goal=goal, better=better)
+
+
+@pytest.mark.parametrize(
+    ("value", "goal", "better", "met"),
+    [
+        (3.0, 3.0, "lower", True),
+        (3.1, 3.0, "lower", False),
+        (3.0, 3.0, "higher", True),
+        (2.9, 3.0, "higher", False),
+        (0.0, 0.0, "lower", True),
+        (math.nan, 3.0, "lower", False),
+        (math.nan, 3.0, "higher", False),
+        (3.0, None, "lower", None),
+    ],
+)
+def test_a_goal_is_met_at_its_bound_and_by_no_nan(
+    value: float, goal: float | None, better: str, met: bool | None
+) -> None:
+    """The bound itself keeps the goal in either direction; a figure that failed keeps none."""
+    assert figure(value, goal=goal, better=better).is_met is met
+
+
+def test_the_file_has_the_form_that_every_benchmark_shares(tmp_path: Path) -> None:
+    """Machine, versions, revision and figures stand under the names that later comparisons read."""
+    figures = [figure(2.5, goal=3.0, better="lower"), figure(7.0, goal=None, better="higher")]
+    path = report("some", figures, method="once", folder=tmp_path, console=Console(file=io.StringIO()))
+    assert path == tmp_path / "some.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert set(result) == {"benchmark", "measured_at", "method", "machine", "versions", "revision", "figures"}
+    assert set(result["machine"]) == {"cpu", "cores", "memory_bytes", "os"}
+    assert result["machine"]["cpu"]
+    assert result["versions"]["numpy"]
+    expected = {"name": "preparing", "value": 2.5, "unit": "s", "goal": 3.0, "better": "lower", "met": True}
+    assert result["figures"][0] == expected
+    assert result["figures"][1]["met"] is None
+
+
+def test_no_result_names_the_host(tmp_path: Path) -> None:
+    """A result may be published: it says what machine it was, not whose."""
+    path = report("some", [], method="once", folder=tmp_path, console=Console(file=io.StringIO()))
+    words = path.read_text(encoding="utf-8").replace('"', " ").split()
+    assert platform.node() not in {word for word in words if word != platform.system()}
+
+
+def test_the_table_shows_value_goal_and_verdict(tmp_path: Path) -> None:
+    """A reader sees a missed goal without doing arithmetic."""
+    printed = io.StringIO()
+    console = Console(file=printed, width=120)
+    missed = Figure(name="simulated", value=512_345.6, unit="events/s", goal=1e6, better="higher")
+    report("some", [missed], method="median of 3", folder=tmp_path, console=console)
+    (row,) = (line for line in printed.getvalue().splitlines() if "simulated" in line)
+    assert "512,346 events/s" in row
+    assert "≥ 1,000,000 events/s" in row
+    assert "0.51" in row
+    assert " no " in row
+    assert "median of 3" in printed.getvalue()
+
+
+def test_a_tree_without_git_has_no_revision(tmp_path: Path) -> None:
+    """A benchmark of an unpacked archive still gives its figures."""
+    assert describe_revision(tmp_path) == {"commit": None, "is_modified": None}
