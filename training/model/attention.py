@@ -1,0 +1,147 @@
+"""Attention of events among themselves, and of readouts to the events before their cutoff.
+
+It deliberately does not know what events and readouts contain, nor what is predicted.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.model.config import ModelConfig
+
+MAX_DAYS = 1e5
+"""Times relative to a row's first event are clipped here, so that every angle is finite."""
+
+Heads = Float[Tensor, "batch head position head_channel"]
+
+
+class RotaryTime(nn.Module):
+    """Continuous-time rotary angles: the product of a query and a key then depends on their distance in days.
+
+    Su et al., RoFormer (2021), section 3.4.2, with days in the place of positions and wavelengths
+    that are spaced geometrically between two bounds.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Space the wavelengths."""
+        super().__init__()
+        num_pairs = config.width // config.num_heads // 2
+        shortest, longest = config.rotary_days
+        wavelengths = torch.logspace(math.log10(shortest), math.log10(longest), num_pairs)
+        self.register_buffer("frequencies", 2 * math.pi / wavelengths, persistent=False)
+
+    def forward(
+        self, days: Float[Tensor, "batch position"]
+    ) -> tuple[Float[Tensor, "batch 1 position pair"], Float[Tensor, "batch 1 position pair"]]:
+        """Return cosines and sines.
+
+        Args:
+            days: Relative to any time of the row; a float32 keeps its precision only near zero.
+        """
+        angles = days[:, None, :, None] * self.frequencies
+        return torch.cos(angles), torch.sin(angles)
+
+
+Rotation = tuple[Tensor, Tensor] | None
+
+
+def rotate(states: Heads, rotation: Rotation) -> Heads:
+    """Turn every pair of channels (first half, second half) by its angle."""
+    if rotation is None:
+        return states
+    cosine, sine = rotation
+    first, second = states.chunk(2, dim=-1)
+    return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+
+
+class Block(nn.Module):
+    """One pre-norm block with one set of weights for events and for readouts.
+
+    A readout's attention has one learned key and value beside the events: a readout that sees no
+    event attends to that alone, where a softmax over nothing would be NaN. The key takes part
+    before any rotation, so that it has no time of its own.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Make the weights."""
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.head_width = config.width // config.num_heads
+        self.norm = nn.LayerNorm(config.width)
+        self.query_key_value = nn.Linear(config.width, 3 * config.width)
+        self.sink = nn.Parameter(torch.randn(2, config.num_heads, 1, self.head_width) * 0.1)
+        self.out = nn.Linear(config.width, config.width)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def keys_values(
+        self, events: Float[Tensor, "batch length channel"], rotation: Rotation
+    ) -> tuple[Heads, Heads]:
+        """Return what readouts attend to: rotated keys, and values."""
+        width = events.shape[-1]
+        weight, bias = self.query_key_value.weight[width:], self.query_key_value.bias[width:]
+        key, value = F.linear(self.norm(events), weight, bias).chunk(2, dim=-1)
+        return rotate(self._split(key), rotation), self._split(value)
+
+    def events(
+        self, events: Float[Tensor, "batch length channel"], rotation: Rotation
+    ) -> tuple[Float[Tensor, "batch length channel"], Heads, Heads]:
+        """Return the events' next states, and the keys and values that they had.
+
+        Causal; right padding needs no mask, since no real event looks to its right.
+        """
+        query, key, value = (self._split(x) for x in self.query_key_value(self.norm(events)).chunk(3, dim=-1))
+        query, key = rotate(query, rotation), rotate(key, rotation)
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        events = events + self.dropout(self.out(self._merge(attended)))
+        return self.feed_forward(events), key, value
+
+    def readouts(
+        self,
+        readouts: Float[Tensor, "batch readout channel"],
+        rotation: Rotation,
+        key: Heads,
+        value: Heads,
+        can_see: Bool[Tensor, "batch 1 readout length"],
+    ) -> Float[Tensor, "batch readout channel"]:
+        """Return the readouts' next states; each attends to the events that it can see and to the sink."""
+        width = readouts.shape[-1]
+        weight, bias = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
+        query = self._split(F.linear(self.norm(readouts), weight, bias)) / math.sqrt(self.head_width)
+        sink_key, sink_value = self.sink[0], self.sink[1]
+        to_events = rotate(query, rotation) @ key.transpose(-2, -1)
+        to_events = torch.where(can_see, to_events, float("-inf"))
+        to_sink = query @ sink_key.transpose(-2, -1)
+        weights = torch.softmax(torch.cat([to_events, to_sink], dim=-1), dim=-1)
+        attended = weights[..., :-1] @ value + weights[..., -1:] * sink_value
+        readouts = readouts + self.dropout(self.out(self._merge(attended)))
+        return self.feed_forward(readouts)
+
+    def _split(self, states: Float[Tensor, "batch position channel"]) -> Heads:
+        return states.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)
+
+    @staticmethod
+    def _merge(states: Heads) -> Float[Tensor, "batch position channel"]:
+        return states.transpose(1, 2).flatten(start_dim=2)
+
+
+class FeedForward(nn.Module):
+    """The pre-norm feed-forward part of a block, its residual included."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Make the weights."""
+        super().__init__()
+        hidden = config.feed_forward_multiple * config.width
+        self.norm = nn.LayerNorm(config.width)
+        self.up = nn.Linear(config.width, hidden)
+        self.down = nn.Linear(hidden, config.width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, states: Float[Tensor, "*axes channel"]) -> Float[Tensor, "*axes channel"]:
+        """Return the next states."""
+        return states + self.dropout(self.down(F.gelu(self.up(self.norm(states)))))

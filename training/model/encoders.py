@@ -1,0 +1,139 @@
+"""Three ways from events to what a readout knows of them, behind one interface.
+
+They deliberately do not know targets: they return readout states, and event states on request.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from training.model.attention import MAX_DAYS, Block, FeedForward, RotaryTime, Rotation
+from training.model.config import ModelConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeline:
+    """When everything in a batch happened, and who sees what.
+
+    Attributes:
+        event_days: Days of the events since the spec's origin.
+        readout_days: Days of the cutoffs likewise.
+        readout_visible: How many events of the row each cutoff sees.
+        ages: Age of every event at every cutoff, in days, at least 0.
+        is_visible: Which events each cutoff sees.
+    """
+
+    event_days: Float[Tensor, "batch length"]
+    readout_days: Float[Tensor, "batch readout"]
+    readout_visible: Int64[Tensor, "batch readout"]
+    ages: Float[Tensor, "batch readout length"]
+    is_visible: Bool[Tensor, "batch readout length"]
+
+
+States = tuple[Float[Tensor, "batch readout channel"], Float[Tensor, "batch length channel"] | None]
+
+
+class Encoder(Protocol):
+    """Embedded events and readouts to the states of the readouts."""
+
+    def __call__(
+        self,
+        events: Float[Tensor, "batch length channel"],
+        readouts: Float[Tensor, "batch readout channel"],
+        timeline: Timeline,
+        *,
+        with_events: bool,
+    ) -> States:
+        """Return readout states, and the events' last states where they are asked for.
+
+        A state of an event depends on no later event, and a readout on none that it cannot see.
+        """
+
+
+class TransformerEncoder(nn.Module):
+    """Causal blocks for events; readouts attend to each layer's keys and values."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Make the blocks."""
+        super().__init__()
+        self.rotary = RotaryTime(config) if config.rotary_days else None
+        self.attention_days = config.attention_days
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.num_layers)])
+
+    def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
+        """Run all layers; the last one for readouts only, unless event states are asked for."""
+        event_rotation, readout_rotation = self._rotations(timeline)
+        can_see = timeline.is_visible
+        if self.attention_days is not None:
+            can_see = can_see & (timeline.ages <= self.attention_days)
+        can_see = can_see[:, None]
+        last = len(self.blocks) - 1
+        for index, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            if index < last or with_events:
+                events, key, value = block.events(events, event_rotation)
+            else:
+                key, value = block.keys_values(events, event_rotation)
+            readouts = block.readouts(readouts, readout_rotation, key, value, can_see)
+        return readouts, events if with_events else None
+
+    def _rotations(self, timeline: Timeline) -> tuple[Rotation, Rotation]:
+        if self.rotary is None:
+            return None, None
+        # Only differences matter to the product, and float32 keeps those of small numbers.
+        first = timeline.event_days[:, :1]
+        since = [
+            torch.clamp(d - first, -MAX_DAYS, MAX_DAYS) for d in (timeline.event_days, timeline.readout_days)
+        ]
+        return self.rotary(since[0]), self.rotary(since[1])
+
+
+class GruEncoder(nn.Module):
+    """A recurrent network over the events; a readout takes the state after the last one it sees."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Make the recurrent layers and the readouts' feed-forward part."""
+        super().__init__()
+        dropout = config.dropout if config.num_layers > 1 else 0.0
+        self.recurrent = nn.GRU(
+            config.width, config.width, config.num_layers, batch_first=True, dropout=dropout
+        )
+        self.mix = nn.Linear(config.width, config.width)
+        self.feed_forward = FeedForward(config)
+
+    def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
+        """Run over all events once, and gather per readout; a zero state where it sees none."""
+        states, _ = self.recurrent(events)
+        last = torch.clamp(timeline.readout_visible - 1, min=0)
+        index = last[..., None].expand(-1, -1, states.shape[-1])
+        has_events = (timeline.readout_visible > 0)[..., None]
+        gathered = torch.where(has_events, torch.gather(states, 1, index), 0.0)
+        return self.feed_forward(readouts + self.mix(gathered)), states if with_events else None
+
+
+class NoEncoder(nn.Module):
+    """No sequence at all: time bins and readout features through feed-forward blocks."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Make the blocks."""
+        super().__init__()
+        self.blocks = nn.Sequential(*[FeedForward(config) for _ in range(config.num_layers)])
+
+    def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
+        """Leave the events alone."""
+        del events, timeline
+        assert not with_events, "the configuration refuses next-event prediction without an encoder"
+        return self.blocks(readouts), None
+
+
+def build_encoder(config: ModelConfig) -> nn.Module:
+    """Return the encoder that a configuration asks for."""
+    kinds: dict[str, type[nn.Module]] = {
+        "transformer": TransformerEncoder,
+        "gru": GruEncoder,
+        "none": NoEncoder,
+    }
+    return kinds[config.encoder](config)

@@ -1,0 +1,133 @@
+"""The sequence model: a batch of encoded events and readouts to raw outputs per target.
+
+It deliberately does not know labels, losses, calibration or Lightning.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from typing import cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from holdfast.encoding import EncodingSpec
+from training.model.config import ModelConfig
+from training.model.embedding import EventEmbedding, ReadoutEmbedding
+from training.model.encoders import Encoder, Timeline, build_encoder
+from training.model.heads import AmountHead, CountHead, NextEventHead, SurvivalHead
+from training.model.outputs import AmountOutput, CountOutput, RawOutputs
+from training.model.scales import TargetScales
+from training.model.time_bins import TimeBins, event_ages, visible_events
+
+MAX_INPUT = 32.0
+"""Numeric inputs are clipped here once more; encoding clips scaled values far below."""
+
+
+class SequenceModel(nn.Module):
+    """Events, readout features and time to the parameters of every target's distribution.
+
+    Events never see a readout, and a readout sees events with index below ``readout_visible`` only;
+    rows and readouts do not see each other.
+    """
+
+    def __init__(self, spec: EncodingSpec, config: ModelConfig, scales: TargetScales) -> None:
+        """Build the network.
+
+        Args:
+            spec: Sizes, bin edges and targets.
+            config: Shape.
+            scales: Where the targets lie; heads start there.
+        """
+        super().__init__()
+        self.spec, self.config, self.scales = spec, config, scales
+        uses_events = config.encoder != "none" or config.time_bins > 0
+        self.event_embedding = EventEmbedding(spec, config) if uses_events else None
+        self.time_bins = TimeBins(config, history_days=spec.history_days) if config.time_bins else None
+        num_sums = self.time_bins.num_sums if self.time_bins is not None else 0
+        self.readout_embedding = ReadoutEmbedding(spec, config, num_sums=num_sums)
+        self.encoder = build_encoder(config)
+        self.norm = nn.LayerNorm(config.width)
+        heads = {"time_to_event": SurvivalHead, "amount": AmountHead, "count": CountHead}
+        self.heads = nn.ModuleDict(
+            {
+                # A prefix, because a target may be called like an attribute of ModuleDict ("keys").
+                f"head_{target.name}": heads[target.kind](
+                    config, scales.targets[target.name], num_features=spec.readout_value_size
+                )
+                for target in spec.schema.targets
+            }
+        )
+        has_next = config.use_next_event
+        self.next_event = NextEventHead(config, num_types=len(spec.event_type)) if has_next else None
+
+    def forward(self, batch: Mapping[str, Tensor], *, with_next_event: bool = False) -> RawOutputs:
+        """Return the raw outputs of every readout.
+
+        Args:
+            batch: Tensors of ``holdfast.encoding.padding.pad_many`` by name; the length axis has at
+                least one position. Other names are not read.
+            with_next_event: Whether to add the auxiliary outputs, for training; needs
+                ``config.use_next_event``.
+
+        Returns:
+            Outputs ``[batch, readout, ...]``; those of padded readouts mean nothing.
+        """
+        assert not with_next_event or self.next_event is not None, "the auxiliary head was not configured"
+        values = torch.clamp(batch["readout_values"], -MAX_INPUT, MAX_INPUT)
+        calendar = torch.clamp(batch["readout_calendar"], -MAX_INPUT, MAX_INPUT)
+        timeline = _timeline(batch)
+        events = self._embedded_events(batch)
+        sums = None
+        if self.time_bins is not None:
+            with _full_precision(values):
+                sums = self.time_bins(events.float(), timeline.ages, timeline.is_visible)
+        readouts = self.readout_embedding(batch["readout_ids"], values, calendar, sums)
+        encoder = cast("Encoder", self.encoder)
+        states, event_states = encoder(events, readouts, timeline, with_events=with_next_event)
+        with _full_precision(values):
+            raw = self._raw(self.norm(states.float()), values, calendar)
+            if self.next_event is None or event_states is None:
+                return raw
+            return replace(raw, next_event=self.next_event(event_states.float()))
+
+    def _embedded_events(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "batch length channel"]:
+        if self.event_embedding is None:
+            return batch["event_values"]
+        values = torch.clamp(batch["event_values"], -MAX_INPUT, MAX_INPUT)
+        embedded: Tensor = self.event_embedding(batch["event_ids"], values)
+        return embedded
+
+    def _raw(self, state: Tensor, values: Tensor, calendar: Tensor) -> RawOutputs:
+        survival: dict[str, Tensor] = {}
+        amounts: dict[str, AmountOutput] = {}
+        counts: dict[str, CountOutput] = {}
+        for target in self.spec.schema.targets:
+            outputs = self.heads[f"head_{target.name}"](state, values, calendar)
+            if target.kind == "time_to_event":
+                survival[target.name] = outputs
+            elif target.kind == "amount":
+                amounts[target.name] = outputs
+            else:
+                counts[target.name] = outputs
+        return RawOutputs(survival=survival, amounts=amounts, counts=counts, embedding=state)
+
+
+def _timeline(batch: Mapping[str, Tensor]) -> Timeline:
+    event_days, readout_days = batch["event_days"], batch["readout_days"]
+    visible = batch["readout_visible"]
+    return Timeline(
+        event_days=event_days,
+        readout_days=readout_days,
+        readout_visible=visible,
+        ages=event_ages(event_days, readout_days),
+        is_visible=visible_events(visible, event_days.shape[1]),
+    )
+
+
+def _full_precision(tensor: Tensor) -> AbstractContextManager[object]:
+    """Return a context without autocast: counts, hazards and log amounts need float32's digits."""
+    device = tensor.device.type
+    # Without autocast there is nothing to switch off, and the exporter sees no context at all.
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()

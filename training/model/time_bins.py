@@ -1,0 +1,102 @@
+"""Sums of events over soft bins of age: what attention, an average, cannot give.
+
+It deliberately does not know attention or heads: it counts, per readout, what the readout sees.
+"""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+
+from training.model.config import ModelConfig
+
+MAX_AGE_DAYS = 1e5
+"""Ages are clipped here, far beyond any history, so that nothing computed from one overflows."""
+
+_NOWHERE = -2.0
+"""A position on the bin axis at which no bin has any weight."""
+
+
+def event_ages(
+    event_days: Float[Tensor, "batch length"], readout_days: Float[Tensor, "batch readout"]
+) -> Float[Tensor, "batch readout length"]:
+    """Return the age of every event at every readout, in days, between 0 and ``MAX_AGE_DAYS``."""
+    return torch.clamp(readout_days[..., None] - event_days[:, None, :], 0.0, MAX_AGE_DAYS)
+
+
+def visible_events(
+    readout_visible: Int64[Tensor, "batch readout"], length: int | torch.SymInt
+) -> Bool[Tensor, "batch readout length"]:
+    """Return which events every readout sees, as a boolean mask."""
+    return torch.arange(length, device=readout_visible.device) < readout_visible[..., None]
+
+
+def _integral(days: Tensor) -> Tensor:
+    return (1.0 + days) * (torch.log1p(days) - 1.0)
+
+
+class TimeBins(nn.Module):
+    """Soft counts per bin of event age, cumulative counts, and log rates per exposure.
+
+    An event's weight falls linearly from 1 to 0 between the centres of neighbouring bins, which are
+    evenly spaced in ``log(1 + age)`` from 0 to ``history_days``, so the weights of an event add up
+    to 1. What is counted are ``channels`` learned kinds of events (softplus, so that logs of sums
+    exist) and every event as such.
+    """
+
+    position: Tensor
+    centre_days: Tensor
+    end_days: Tensor
+
+    def __init__(self, config: ModelConfig, *, history_days: int) -> None:
+        """Lay out the bins."""
+        super().__init__()
+        self.num_bins, self.history_days = config.time_bins, float(history_days)
+        self.step = math.log1p(history_days) / (self.num_bins - 1)
+        self.kinds = nn.Linear(config.width, config.time_bin_channels)
+        self.num_sums = 3 * self.num_bins * (config.time_bin_channels + 1)
+        position = torch.arange(self.num_bins, dtype=torch.float32)
+        centre_days = torch.expm1(position * self.step)
+        self.register_buffer("position", position, persistent=False)
+        self.register_buffer("centre_days", centre_days, persistent=False)
+        # The last cumulative sum holds everything, up to the end of the history.
+        self.register_buffer("end_days", torch.cat([centre_days[1:], centre_days[-1:]]), persistent=False)
+
+    def forward(
+        self,
+        events: Float[Tensor, "batch length channel"],
+        ages: Float[Tensor, "batch readout length"],
+        is_visible: Bool[Tensor, "batch readout length"],
+    ) -> Float[Tensor, "batch readout sum"]:
+        """Return ``num_sums`` features per readout; counts of nothing where it sees no event."""
+        counted = self._counted(events)
+        sums = self._binned(ages, is_visible) @ counted[:, None]
+        cumulative = torch.cumsum(sums, dim=2)
+        rates = torch.log(cumulative + 0.5) - torch.log(self.exposure_days(ages, is_visible) + 1.0)[..., None]
+        parts = torch.stack([torch.log1p(sums), torch.log1p(cumulative), rates], dim=2)
+        return torch.flatten(parts, start_dim=2)
+
+    def exposure_days(
+        self, ages: Float[Tensor, "batch readout length"], is_visible: Bool[Tensor, "batch readout length"]
+    ) -> Float[Tensor, "batch readout bin"]:
+        """Return how many days each cumulative sum has looked at: the weight of an age, integrated over time.
+
+        What lies before the oldest event that a readout sees was not observed. With ``w`` the step
+        between centres ``c``, the weight beyond ``c[k]`` is ``1 + k - log(1 + age) / w``, whose integral
+        needs ``G(x) = (1 + x)(log(1 + x) - 1)``.
+        """
+        tenure = torch.amax(ages * is_visible, dim=-1, keepdim=True)
+        beyond = torch.clamp(tenure, min=self.centre_days, max=self.end_days)
+        falling = (1.0 + self.position) * (beyond - self.centre_days)
+        falling = falling - (_integral(beyond) - _integral(self.centre_days)) / self.step
+        return torch.minimum(tenure, self.centre_days) + torch.clamp(falling, min=0.0)
+
+    def _counted(self, events: Tensor) -> Float[Tensor, "batch length kind"]:
+        kinds = nn.functional.softplus(self.kinds(events))
+        return torch.cat([kinds, torch.ones_like(kinds[..., :1])], dim=-1)
+
+    def _binned(self, ages: Tensor, is_visible: Tensor) -> Float[Tensor, "batch readout bin length"]:
+        place = torch.log1p(torch.clamp(ages, max=self.history_days)) / self.step
+        place = torch.where(is_visible, place, _NOWHERE)
+        return torch.relu(1.0 - torch.abs(place[:, :, None, :] - self.position[:, None]))
