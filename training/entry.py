@@ -1,0 +1,55 @@
+"""How an entry point ends: a clear line and an exit code instead of a traceback.
+
+It deliberately does not know any entry point, nor Hydra.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from rich.console import Console
+from rich.text import Text
+
+from holdfast.errors import HoldfastError
+
+EXIT_ERROR = 2
+"""The run was refused or failed for a reason that is named."""
+
+EXIT_INTERRUPTED = 130
+"""Somebody pressed Ctrl-C."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def run_entry(main: Callable[P, R]) -> Callable[P, R]:
+    """Decorate an entry point so that errors raised on purpose end it with one line.
+
+    Any other exception is a defect and keeps its traceback. Where Hydra decorates too, this
+    stands below it: Hydra would turn the error into an exit code of its own.
+
+    Args:
+        main: The entry point.
+
+    Returns:
+        The same, which exits with code 2 on a :class:`HoldfastError` and 130 on an interruption.
+    """
+
+    @wraps(main)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return main(*args, **kwargs)
+        except HoldfastError as error:
+            _say(str(error))
+            raise SystemExit(EXIT_ERROR) from error
+        except KeyboardInterrupt as error:
+            _say("interrupted; nothing that was complete before is lost")
+            raise SystemExit(EXIT_INTERRUPTED) from error
+
+    return guarded
+
+
+def _say(message: str) -> None:
+    line = " ".join(message.split())
+    # As text, so that brackets in a message are not read as markup; soft, so that it stays one line.
+    Console(stderr=True).print(Text("error: ", style="bold red") + Text(line), soft_wrap=True)

@@ -1,0 +1,136 @@
+"""Prepares a data set: source tables to history store (``python -m training.prepare data=cdnow``).
+
+It deliberately does not know cutoffs, labels or models.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from holdfast.errors import ArtifactError
+from training import store as history_store
+from training.canonical import customers_table, events_table, labels_table
+from training.data_config import DataConfig
+from training.entry import run_entry
+from training.prepare_summary import summary
+from training.sources import count_rows, file_states, scan_sources
+from training.store import HistoryStore
+from training.store.writer import Progress as TellProgress
+from training.store.writer import Tables, restore_interrupted
+
+CONFIG_DIR = str(Path(__file__).resolve().parents[1] / "conf")
+
+
+def prepare(
+    config: DataConfig,
+    *,
+    store_dir: Path,
+    force: bool = False,
+    progress: TellProgress = lambda step, share: None,
+) -> HistoryStore:
+    """Return the history store of a data set, made anew only where it is not up to date.
+
+    Args:
+        config: The data set.
+        store_dir: Where the store lies or shall lie.
+        force: Whether a store that is up to date is made anew all the same.
+        progress: Told the step at work and the share of it that is done.
+
+    Returns:
+        The opened store.
+
+    Raises:
+        ConfigError: The data set contradicts itself.
+        DataError: A source or a query is at fault, or too many rows cannot be used.
+        RunError: The disk is full, a driver is missing, or the folder is not ours to replace.
+    """
+    store_dir = Path(store_dir)
+    _ensure_simulated(config, progress)
+    fingerprint = config.store_fingerprint(files=file_states(config.sources))
+    restore_interrupted(store_dir)
+    current = None if force else _current(store_dir, fingerprint)
+    if current is not None:
+        return current
+    sources = scan_sources(config.sources)
+    tables = Tables(
+        events=events_table(config, sources),
+        customers=customers_table(config, sources),
+        labels=labels_table(config, sources),
+    )
+    history_store.write_store(
+        tables,
+        config,
+        store_dir=store_dir,
+        source_rows=count_rows(sources),
+        fingerprint=fingerprint,
+        progress=progress,
+    )
+    # Just written: the checksums are those of the very bytes.
+    return HistoryStore.open(store_dir, verify=False)
+
+
+def _current(store_dir: Path, fingerprint: str) -> HistoryStore | None:
+    """Return the store that lies there if it is whole and up to date."""
+    try:
+        store = HistoryStore.open(store_dir)
+    except ArtifactError:
+        # Whatever is wrong with it, the sources are there to make it anew.
+        return None
+    return store if store.config_fingerprint == fingerprint else None
+
+
+def _ensure_simulated(config: DataConfig, progress: TellProgress) -> None:
+    """Simulate the sources of a simulated data set where they are absent or of other values."""
+    if config.simulate is None:
+        return
+    # Here, because a real data set needs no simulator.
+    from training.simulate.config import simulation_config
+    from training.simulate.run import ensure_simulated
+
+    simulation = simulation_config(config.simulate)
+    ensure_simulated(
+        simulation,
+        simulated_folder(config),
+        progress=lambda done, total: progress("simulating", done / max(total, 1)),
+    )
+
+
+def simulated_folder(config: DataConfig) -> Path:
+    """Return the folder that a simulation fills: the nearest one above all of its tables."""
+    paths = [source.path for source in config.sources.values()]
+    if config.truth is not None:
+        paths.append(config.truth.path)
+    return Path(os.path.commonpath([Path(path).absolute().parent for path in paths]))
+
+
+@contextmanager
+def _shown_progress(console: Console) -> Iterator[TellProgress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bars:
+        task = bars.add_task("", total=1.0)
+        yield lambda step, share: bars.update(task, description=step, completed=share)
+
+
+@hydra.main(version_base=None, config_path=CONFIG_DIR, config_name="prepare")
+@run_entry
+def main(settings: DictConfig) -> None:
+    """Prepare the data set that the command line names and print what came of it."""
+    config = DataConfig.from_plain(OmegaConf.to_container(settings.data, resolve=True))
+    console = Console()
+    begin = time.perf_counter()
+    with _shown_progress(console) as progress:
+        store = prepare(
+            config, store_dir=Path(settings.store_dir), force=settings.force, progress=progress
+        )
+    console.print(summary(store, seconds=time.perf_counter() - begin))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""The history store: what training reads, and the only thing it reads.
+
+It deliberately does not know SQL, YAML or models.
+
+    layout   names of files and the index
+    columns  flat .npy columns, appended and memory-mapped
+    parts    a canonical table split by customer, one part in memory at a time
+    writer   parts to flat columns, renamed into place when complete
+    reader   HistoryStore: verified, memory-mapped
+"""
+
+from training.store.layout import StoreIndex
+from training.store.reader import HistoryStore, LabelTable
+from training.store.writer import write_store
+
+__all__ = ["HistoryStore", "LabelTable", "StoreIndex", "write_store"]

@@ -1,0 +1,294 @@
+"""The rows of one part to flat columns: coded, sorted by customer and time, duplicates settled.
+
+It deliberately does not know how a part came about. Customers stand in the order of their ids
+within a part, part after part.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float32, Int32, Int64
+from numpy import ndarray
+
+from holdfast.histories import ALWAYS_US
+from holdfast.schema import Schema
+from holdfast.vocabulary import MISSING_CODE
+from training.store import layout
+from training.store.columns import ColumnWriters
+from training.store.parts import Parts
+
+
+class Coding:
+    """Codes the text columns of a table by its distinct strings over all parts, sorted."""
+
+    def __init__(self, parts: Parts | None, files: Mapping[str, str]) -> None:
+        """Collect the distinct strings.
+
+        Args:
+            parts: The table, or None where the data set has none.
+            files: File of the codes by column.
+        """
+        nothing = pl.Series([], dtype=pl.String)
+        self.files = files
+        self.values = {name: nothing if parts is None else parts.distinct(name) for name in files}
+        self._types = {name: pl.Enum(values) for name, values in self.values.items()}
+
+    def codes(self, name: str, column: pl.Series) -> Int32[ndarray, " row"]:
+        """Return the codes of a column; -1 where it is missing."""
+        return _physical(column.cast(self._types[name]))
+
+    def write(self, folder: Path) -> list[str]:
+        """Write the strings of every column and return the files."""
+        written = []
+        for name, values in self.values.items():
+            written.append(layout.dictionary_file(self.files[name]))
+            values.alias("value").to_frame().write_parquet(folder / written[-1])
+        return written
+
+
+class EventRows:
+    """Writes the events.
+
+    Attributes:
+        num_customers: Customers so far.
+        first_us: Time of the first event so far.
+        last_us: Time of the last event so far.
+        notices: What was seen and counted.
+    """
+
+    def __init__(self, schema: Schema, writers: ColumnWriters, parts: Parts, *, drop_duplicates: bool) -> None:
+        """Collect the strings of every text column and begin every column."""
+        self._parts = parts
+        self._writers = writers
+        self._drop_duplicates = drop_duplicates
+        names = (layout.EVENT_TYPE, *schema.categorical_fields)
+        self._coding = Coding(parts, {name: layout.field_file(name) for name in names})
+        self._numbers = schema.numeric_fields
+        self._type_counts = np.zeros(len(self._coding.values[layout.EVENT_TYPE]), dtype=np.int64)
+        self.num_customers = 0
+        self.first_us, self.last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+        self.notices: dict[str, int] = {}
+        writers.create(layout.EVENT_OFFSETS, np.int64)
+        writers.append(layout.EVENT_OFFSETS, np.zeros(1, dtype=np.int64))
+        writers.create(layout.EVENT_TIMES, np.int64)
+        for name in names:
+            writers.create(layout.field_file(name), np.int32)
+        for name in self._numbers:
+            writers.create(layout.field_file(name), np.float32)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of events so far."""
+        return self._writers.length(layout.EVENT_TIMES)
+
+    @property
+    def event_types(self) -> dict[str, int]:
+        """The number of events so far by type, most frequent first."""
+        names = self._coding.values[layout.EVENT_TYPE].to_list()
+        counted = zip(names, self._type_counts.tolist(), strict=True)
+        return dict(sorted(counted, key=lambda pair: (-pair[1], pair[0])))
+
+    def write(self, number: int) -> pl.Series:
+        """Write one part.
+
+        Returns:
+            The ids of its customers, in the order of their rows.
+        """
+        frame = self._parts.take(number)
+        ids, customer = _customers_of(frame["customer_id"])
+        frame = frame.drop("customer_id")
+        time_us = frame["occurred_at"].to_numpy()
+        order = sorted_order(customer, time_us)
+        order = self._settle_duplicates(frame, customer, time_us, order)
+        taken = customer if order is None else customer[order]
+        counts = np.bincount(taken, minlength=len(ids))
+        self._writers.append(layout.EVENT_OFFSETS, self.num_rows + np.cumsum(counts, dtype=np.int64))
+        self._write_columns(frame, time_us, order)
+        self.num_customers += len(ids)
+        return ids
+
+    def _write_columns(self, frame: pl.DataFrame, time_us: ndarray, order: ndarray | None) -> None:
+        if len(time_us):
+            self.first_us = min(self.first_us, int(time_us.min()))
+            self.last_us = max(self.last_us, int(time_us.max()))
+        self._writers.append(layout.EVENT_TIMES, _taken(time_us, order))
+        for name, file in self._coding.files.items():
+            codes = _taken(self._coding.codes(name, frame[name]), order)
+            self._writers.append(file, codes)
+            if name == layout.EVENT_TYPE:
+                self._type_counts += np.bincount(codes, minlength=len(self._type_counts))
+        for name in self._numbers:
+            self._writers.append(layout.field_file(name), _taken(_float32(frame[name]), order))
+
+    def _settle_duplicates(
+        self, frame: pl.DataFrame, customer: ndarray, time_us: ndarray, order: ndarray | None
+    ) -> ndarray | None:
+        """Count events that are equal in every column, and leave them out where that is wished."""
+        by_customer, by_time = _taken(customer, order), _taken(time_us, order)
+        is_tied = (np.diff(by_customer) == 0) & (np.diff(by_time) == 0)
+        if not is_tied.any():
+            return order
+        tied = np.flatnonzero(np.append(is_tied, False) | np.append(False, is_tied))
+        rows = tied if order is None else order[tied]
+        same = frame[rows].with_columns(pl.Series("_customer", by_customer[tied]))
+        repeated = tied[~same.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()]
+        kind = "dropped" if self._drop_duplicates else "kept"
+        _count(self.notices, f"events: exact duplicates, {kind}", len(repeated))
+        if not self._drop_duplicates or not len(repeated):
+            return order
+        kept = np.ones(len(by_time), dtype=bool)
+        kept[repeated] = False
+        return np.flatnonzero(kept) if order is None else order[kept]
+
+    def write_dictionaries(self, folder: Path) -> list[str]:
+        """Write the strings behind the codes and return the files."""
+        return self._coding.write(folder)
+
+
+class VersionRows:
+    """Writes the attribute versions; where the data set has none, customers without versions."""
+
+    def __init__(self, schema: Schema, writers: ColumnWriters, parts: Parts | None) -> None:
+        """Collect the strings of every text column and begin every column."""
+        self._parts = parts
+        self._writers = writers
+        text = schema.categorical_attributes
+        self._coding = Coding(parts, {name: layout.attribute_file(name) for name in text})
+        self._numbers = schema.numeric_attributes
+        self.notices: dict[str, int] = {}
+        writers.create(layout.VERSION_OFFSETS, np.int64)
+        writers.append(layout.VERSION_OFFSETS, np.zeros(1, dtype=np.int64))
+        writers.create(layout.VERSION_TIMES, np.int64)
+        for name in text:
+            writers.create(layout.attribute_file(name), np.int32)
+        for name in self._numbers:
+            writers.create(layout.attribute_file(name), np.float32)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of versions so far."""
+        return self._writers.length(layout.VERSION_TIMES)
+
+    def write(self, number: int, ids: pl.Series) -> None:
+        """Write the versions of one part's customers."""
+        counts = np.zeros(len(ids), dtype=np.int64)
+        if self._parts is not None:
+            frame = self._parts.take(number)
+            time = self._parts.table.time
+            valid_from = None if time is None else frame[time].fill_null(ALWAYS_US).to_numpy()
+            rows, customer, valid_from = _last_of_each(
+                frame["customer_id"], ids, valid_from, self.notices, "customers: versions"
+            )
+            counts = np.bincount(customer, minlength=len(ids))
+            self._writers.append(layout.VERSION_TIMES, valid_from)
+            for name, file in self._coding.files.items():
+                self._writers.append(file, self._coding.codes(name, frame[name])[rows])
+            for name in self._numbers:
+                self._writers.append(layout.attribute_file(name), _float32(frame[name])[rows])
+        start = self.num_rows - int(counts.sum())
+        self._writers.append(layout.VERSION_OFFSETS, start + np.cumsum(counts, dtype=np.int64))
+
+    def write_dictionaries(self, folder: Path) -> list[str]:
+        """Write the strings behind the codes and return the files."""
+        return self._coding.write(folder)
+
+
+class LabelRows:
+    """Writes the label table; nothing where the data set has none."""
+
+    def __init__(self, columns: tuple[str, ...], writers: ColumnWriters, parts: Parts | None) -> None:
+        """Begin every column."""
+        self._parts = parts
+        self._columns = columns
+        self._writers = writers
+        self._first_customer = 0
+        self.notices: dict[str, int] = {}
+        writers.create(layout.LABEL_CUSTOMERS, np.int64)
+        writers.create(layout.LABEL_CUTOFFS, np.int64)
+        for name in columns:
+            writers.create(layout.label_file(name), np.float64)
+
+    @property
+    def num_rows(self) -> int:
+        """The number of labels so far."""
+        return self._writers.length(layout.LABEL_CUTOFFS)
+
+    def write(self, number: int, ids: pl.Series) -> None:
+        """Write the labels of one part's customers."""
+        if self._parts is not None:
+            frame = self._parts.take(number)
+            rows, customer, cutoff_us = _last_of_each(
+                frame["customer_id"], ids, frame["cutoff"].to_numpy(), self.notices, "labels: rows"
+            )
+            self._writers.append(layout.LABEL_CUSTOMERS, self._first_customer + customer)
+            self._writers.append(layout.LABEL_CUTOFFS, cutoff_us)
+            for name in self._columns:
+                self._writers.append(layout.label_file(name), _float64(frame[name])[rows])
+        self._first_customer += len(ids)
+
+
+def sorted_order(
+    customer: Int64[ndarray, " row"], time_us: Int64[ndarray, " row"]
+) -> Int64[ndarray, " row"] | None:
+    """Return the order by (customer, time) in which ties stay as given; None if it is that already."""
+    step = np.diff(customer)
+    if ((step > 0) | ((step == 0) & (np.diff(time_us) >= 0))).all():
+        return None
+    # Two stable sorts, each nearly free where its column is in order already (NumPy's timsort).
+    by_time = np.argsort(time_us, kind="stable")
+    return by_time[np.argsort(customer[by_time], kind="stable")]
+
+
+def _customers_of(customer_id: pl.Series) -> tuple[pl.Series, Int64[ndarray, " row"]]:
+    """Return the distinct ids, sorted, and the position of every row's id among them."""
+    # Most tables come customer by customer, and one look-up per run of rows is then enough.
+    is_start = customer_id.ne_missing(customer_id.shift(1)).to_numpy().copy()
+    is_start[:1] = True
+    starts = np.flatnonzero(is_start)
+    heads = customer_id if len(starts) == len(customer_id) else customer_id.gather(starts)
+    ids = heads.unique().sort()
+    positions = _physical(heads.cast(pl.Enum(ids)))
+    return ids, np.repeat(positions, np.diff(starts, append=len(customer_id)))
+
+
+def _last_of_each(
+    customer_id: pl.Series,
+    ids: pl.Series,
+    time_us: Int64[ndarray, " row"] | None,
+    notices: dict[str, int],
+    what: str,
+) -> tuple[Int64[ndarray, " kept"], Int32[ndarray, " kept"], Int64[ndarray, " kept"]]:
+    """Return rows, customers and times sorted by both, of each pair the one given last."""
+    customer = _physical(customer_id.cast(pl.Enum(ids), strict=False))
+    time_us = np.full(len(customer), ALWAYS_US) if time_us is None else time_us
+    rows = np.flatnonzero(customer != MISSING_CODE)
+    _count(notices, f"{what} of customers without events, dropped", len(customer) - len(rows))
+    order = sorted_order(customer[rows], time_us[rows])
+    rows = rows if order is None else rows[order]
+    customer, time_us = customer[rows], time_us[rows]
+    is_last: Bool[ndarray, " row"] = np.ones(len(rows), dtype=bool)
+    is_last[:-1] = (np.diff(customer) != 0) | (np.diff(time_us) != 0)
+    _count(notices, f"{what} that a later one for the same customer and time replaces", int((~is_last).sum()))
+    return rows[is_last], customer[is_last], time_us[is_last]
+
+
+def _count(notices: dict[str, int], text: str, count: int) -> None:
+    notices[text] = notices.get(text, 0) + count
+
+
+def _taken(values: ndarray, order: ndarray | None) -> ndarray:
+    return values if order is None else values[order]
+
+
+def _physical(column: pl.Series) -> Int32[ndarray, " row"]:
+    return column.to_physical().cast(pl.Int32).fill_null(MISSING_CODE).to_numpy()
+
+
+def _float32(column: pl.Series) -> Float32[ndarray, " row"]:
+    return column.cast(pl.Float32).fill_null(float("nan")).to_numpy()
+
+
+def _float64(column: pl.Series) -> ndarray:
+    return column.fill_null(float("nan")).to_numpy()

@@ -1,0 +1,254 @@
+"""Canonical tables to a history store, in a temporary folder that is renamed when it is complete.
+
+It deliberately does not know SQL or where rows come from. A run that is interrupted leaves the
+store that was there as it was.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from holdfast.errors import DataError, RunError
+from training.canonical import CanonicalTable
+from training.data_config import DataConfig
+from training.store.layout import CUSTOMER_IDS, EVENT_TYPE, FORM, INDEX, StoreIndex, write_index
+from training.store.parts import Parts
+from training.store.rows import EventRows, LabelRows, VersionRows
+from training.store.columns import ColumnWriters, entry_of
+
+Progress = Callable[[str, float], None]
+"""Told the step at work and the share of it that is done, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """The canonical tables of a data set, not yet read; those that it has not are None."""
+
+    events: CanonicalTable
+    customers: CanonicalTable | None
+    labels: CanonicalTable | None
+
+    def present(self) -> list[CanonicalTable]:
+        """Return the tables that the data set has."""
+        return [table for table in (self.events, self.customers, self.labels) if table is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tally:
+    """How many rows were read, and left out by reason; see :class:`StoreIndex`."""
+
+    table_rows: Mapping[str, int]
+    excluded: Mapping[str, Mapping[str, int]]
+    examples: Mapping[str, str]
+
+
+def write_store(
+    tables: Tables,
+    config: DataConfig,
+    *,
+    store_dir: Path,
+    source_rows: Mapping[str, int],
+    fingerprint: str,
+    progress: Progress,
+) -> None:
+    """Read the tables and write a store.
+
+    Args:
+        tables: What to read.
+        config: The data set.
+        store_dir: The store's folder; a store that lies there is replaced at the very end.
+        source_rows: Rows by source table; they decide the number of parts.
+        fingerprint: Of the configuration and the source files.
+        progress: Told how far it is.
+
+    Raises:
+        DataError: Too many rows cannot be used, or none can.
+        RunError: The folder is not ours to replace, or the disk is full.
+    """
+    with _replaced_when_complete(store_dir) as folder:
+        spill = folder / "spill"
+        spill.mkdir()
+        num_parts = max(1, -(-sum(source_rows.values()) // config.limits.rows_per_part))
+        parts = {}
+        for number, table in enumerate(tables.present()):
+            progress("reading", number / len(tables.present()))
+            parts[table.name] = Parts(table, num_parts=num_parts, folder=spill / table.name)
+        tally = count_excluded(list(parts.values()), max_share=config.limits.max_excluded_share)
+        index = _write_parts(parts, config, folder, tally, source_rows, fingerprint, progress)
+        shutil.rmtree(spill)
+        write_index(folder, index)
+        progress("writing", 1.0)
+
+
+def count_excluded(parts: list[Parts], *, max_share: float) -> Tally:
+    """Count the rows that cannot be used.
+
+    Raises:
+        DataError: They are more than ``max_share`` of their table, or all of it; the message names
+            every reason with its share.
+    """
+    rows: dict[str, int] = {}
+    excluded: dict[str, dict[str, int]] = {}
+    examples: dict[str, str] = {}
+    for part in parts:
+        name = part.table.name
+        rows[name], counts = part.count_reasons()
+        excluded[name] = counts
+        if rows[name] == 0 and name == "events":
+            raise DataError(f"data.{name}.sql", 0, "the query must give at least one row")
+        # "no customer" and the like have no value that would tell anything.
+        told = [reason for reason in counts if not reason.split(": ")[-1].startswith("no ")]
+        examples.update({f"{name}: {reason}": part.table.example(reason) for reason in told})
+        num_excluded = sum(counts.values())
+        if num_excluded > max_share * rows[name] or 0 < num_excluded == rows[name]:
+            reasons = "; ".join(_reason(name, reason, counts[reason], rows[name], examples) for reason in counts)
+            share = f"{num_excluded / rows[name]:.2%} of {rows[name]:,} rows unusable"
+            limit = f"limits.max_excluded_share allows {max_share:.2%}, and one row at least must be usable"
+            raise DataError(f"data.{name}", share, f"{limit}: {reasons}")
+    return Tally(table_rows=rows, excluded=excluded, examples=examples)
+
+
+def _reason(table: str, reason: str, count: int, num_rows: int, examples: Mapping[str, str]) -> str:
+    example = examples.get(f"{table}: {reason}")
+    return f"{reason} {count / num_rows:.2%}" + (f" (first: {example})" if example else "")
+
+
+def _write_parts(
+    parts: Mapping[str, Parts],
+    config: DataConfig,
+    folder: Path,
+    tally: Tally,
+    source_rows: Mapping[str, int],
+    fingerprint: str,
+    progress: Progress,
+) -> StoreIndex:
+    schema, events = config.schema, parts["events"]
+    label_columns = parts["labels"].table.numbers if "labels" in parts else ()
+    with ColumnWriters(folder) as writers:
+        event_rows = EventRows(schema, writers, events, drop_duplicates=config.limits.drop_duplicates)
+        version_rows = VersionRows(schema, writers, parts.get("customers"))
+        label_rows = LabelRows(label_columns, writers, parts.get("labels"))
+        id_files = []
+        for number in range(events.num_parts):
+            progress("sorting and writing", number / events.num_parts)
+            ids = event_rows.write(number)
+            id_files.append(folder / "spill" / f"customer_ids-{number:08d}.parquet")
+            ids.to_frame().write_parquet(id_files[-1])
+            version_rows.write(number, ids)
+            label_rows.write(number, ids)
+        num_customers = event_rows.num_customers
+        files = writers.finish()
+    pl.scan_parquet(id_files).sink_parquet(folder / CUSTOMER_IDS, maintain_order=True)
+    dictionaries = [*event_rows.write_dictionaries(folder), *version_rows.write_dictionaries(folder)]
+    files |= {file: entry_of(folder / file) for file in [CUSTOMER_IDS, *dictionaries]}
+    first, last = event_rows.first_us, event_rows.last_us
+    observed_from = first if config.observed_from_us is None else config.observed_from_us
+    observed_until = last if config.observed_until_us is None else config.observed_until_us
+    if observed_until < observed_from:
+        limit = f"it must not lie before observed_from or the first event ({observed_from} µs)"
+        raise DataError("data.observed_until", config.observed_until, limit)
+    _check_event_types(config, event_rows.event_types)
+    return StoreIndex(
+        form=FORM,
+        name=config.name,
+        config_fingerprint=fingerprint,
+        schema=schema,
+        num_customers=num_customers,
+        num_events=event_rows.num_rows,
+        num_versions=version_rows.num_rows,
+        num_labels=label_rows.num_rows,
+        first_event_us=first,
+        last_event_us=last,
+        observed_from_us=observed_from,
+        observed_until_us=observed_until,
+        event_types=event_rows.event_types,
+        label_columns=label_columns,
+        source_rows=source_rows,
+        table_rows=tally.table_rows,
+        excluded=tally.excluded,
+        examples=tally.examples,
+        notices=_notices(config, event_rows, version_rows, label_rows),
+        files=files,
+    )
+
+
+def _check_event_types(config: DataConfig, found: Mapping[str, int]) -> None:
+    """Refuse an activity that no event is: every customer would look dead."""
+    if not set(config.activity) & set(found):
+        raise DataError("data.activity", list(config.activity), f"no event has such a type; there are {list(found)}")
+
+
+def _notices(config: DataConfig, events: EventRows, versions: VersionRows, labels: LabelRows) -> dict[str, int]:
+    notices = events.notices | versions.notices | labels.notices
+    named = {*config.activity, *config.ended_by}
+    for target in config.targets.values():
+        named.update(target.event_types)
+    for event_type in sorted(named - set(events.event_types)):
+        notices[f"declared event type {event_type!r} that no event has"] = 1
+    return {text: count for text, count in notices.items() if count}
+
+
+@contextmanager
+def _replaced_when_complete(store_dir: Path) -> Iterator[Path]:
+    """Give a folder beside ``store_dir`` that takes its place when the block ends well."""
+    store_dir = store_dir.absolute()
+    restore_interrupted(store_dir)
+    if store_dir.exists() and not (store_dir / INDEX).is_file() and not _is_empty_folder(store_dir):
+        raise RunError(f"{store_dir}: something other than a history store lies there, and it is left alone")
+    folder: Path | None = None
+    try:
+        store_dir.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{store_dir.name}-partial-", dir=store_dir.parent))
+        yield folder
+        folder.chmod(0o755)
+        _put_in_place(folder, store_dir)
+    except OSError as error:
+        raise RunError(f"{store_dir}: the store cannot be written: {error}") from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_in_place(folder: Path, store_dir: Path) -> None:
+    for path in folder.iterdir():
+        _sync(path)
+    _sync(folder)
+    previous = _previous(store_dir)
+    if store_dir.exists():
+        store_dir.rename(previous)
+    folder.rename(store_dir)
+    _sync(store_dir.parent)
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def restore_interrupted(store_dir: Path) -> None:
+    """Put a store back that a run set aside just before it was killed."""
+    previous = _previous(store_dir.absolute())
+    if previous.exists():
+        if store_dir.exists():
+            shutil.rmtree(previous, ignore_errors=True)
+        else:
+            previous.rename(store_dir)
+
+
+def _previous(store_dir: Path) -> Path:
+    return store_dir.with_name(f".{store_dir.name}-previous")
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _sync(path: Path) -> None:
+    """Make what was written last through a loss of power, so that the rename cannot overtake it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
