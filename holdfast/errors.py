@@ -7,9 +7,11 @@ servicer.
     ├── InputError            a value that somebody gave us (also a ValueError)
     │   ├── ConfigError       ... in a configuration
     │   ├── DataError         ... in a table to prepare or to score
-    │   └── HistoryError      ... in one customer's history or attributes
+    │   ├── HistoryError      ... in one customer's history or attributes
+    │   └── RequestError      ... in a request as a whole
     ├── ArtifactError         an artifact that cannot be trusted: names file and reason
     │   └── SchemaMismatchError   the artifact is sound but speaks of other columns
+    ├── ServiceError          what a scoring service answered instead of a result
     └── RunError              the machine cannot do what was asked: disk, device, folder
 """
 
@@ -50,6 +52,10 @@ class HistoryError(InputError):
     """One customer's history or attributes cannot be scored."""
 
 
+class RequestError(InputError):
+    """A request as a whole is malformed: no customer of it can be scored."""
+
+
 class ArtifactError(HoldfastError):
     """A file of an artifact is missing, altered or of another form.
 
@@ -67,6 +73,23 @@ class ArtifactError(HoldfastError):
 
 class SchemaMismatchError(ArtifactError):
     """The artifact is sound, but its schema is not the one that was asked for."""
+
+
+class ServiceError(HoldfastError):
+    """A scoring service refused a request, failed, or could not be reached.
+
+    Attributes:
+        code: Name of the status, such as ``INVALID_ARGUMENT``.
+        reason: What the service said.
+        violations: Pairs of field and description, where the service named any.
+    """
+
+    def __init__(self, code: str, reason: str, violations: tuple[tuple[str, str], ...] = ()) -> None:
+        """Keep the three parts and join them into one line."""
+        self.code = code
+        self.reason = reason
+        self.violations = violations
+        super().__init__(f"{code}: {reason}")
 
 
 class RunError(HoldfastError):
