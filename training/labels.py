@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
-from holdfast.errors import ConfigError
 from holdfast.histories import Histories, ragged_rows, search_sorted
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema, Target, horizon_grid_days
 from training.label_table import IndexedRows, LabelRows
@@ -166,37 +165,6 @@ def grid_us(target: Target) -> Int64[ndarray, " bin"]:
     """Return the ends of a target's survival bins in microseconds after the cutoff."""
     ends: ndarray = np.rint(np.array(horizon_grid_days(target)) * MICROSECONDS_PER_DAY)
     return ends.astype(np.int64)
-
-
-def outcome_within(
-    target: Target,
-    lower: Int64[ndarray, " readout"],
-    upper: Int64[ndarray, " readout"],
-    *,
-    horizon_days: int,
-) -> Float32[ndarray, " readout"]:
-    """Return what the target's probability at a horizon is about, as 0, 1 or NaN (not known).
-
-    Args:
-        target: A target of kind ``time_to_event``.
-        lower: See :class:`Labels`.
-        upper: See :class:`Labels`.
-        horizon_days: One of the target's horizons.
-
-    Returns:
-        ``inactivity``: 1 where no awaited event came by the horizon; ``event``: 1 where one came.
-
-    Raises:
-        ConfigError: The horizon is not one of the target's.
-    """
-    if horizon_days not in target.horizons_days:
-        limit = f"it must be one of {list(target.horizons_days)}"
-        raise ConfigError(f"schema.targets.{target.name}.horizons_days", horizon_days, limit)
-    end = horizon_grid_days(target).index(float(horizon_days)) + 1
-    came = np.full(len(lower), np.nan, dtype=np.float32)
-    came[upper <= end] = 1.0
-    came[lower >= end] = 0.0
-    return 1.0 - came if target.form == "inactivity" else came
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from holdfast.errors import ConfigError, DataError
 from holdfast.histories import AttributeVersions, CodedColumn, Histories
 from holdfast.schema import Schema, Target, horizon_grid_days
 from holdfast.vocabulary import Dictionary
-from training.labels import Labeller, grid_us, outcome_within
+from training.labels import Labeller, grid_us
 
 FOREVER = START_US + 10_000 * DAY
 Events = list[tuple[float, str, float]]
@@ -183,19 +183,6 @@ def test_censored_with_event(until: float, expected: tuple[int, int]) -> None:
     assert bins(ask(histories, (0, 0), until=at(until))) == [expected]
 
 
-def test_a_censored_window_is_never_a_churner() -> None:
-    """Where the data ends before the window does, nobody is called gone."""
-    histories = histories_of(purchases(0))
-    labels = ask(histories, (0, 0), until=at(60))
-    target = shop().targets[0]
-    lower, upper = labels.lower["churn"], labels.upper["churn"]
-    known = [outcome_within(target, lower, upper, horizon_days=h).tolist()[0] for h in (30, 60, 90)]
-    assert known[:2] == [1.0, 1.0]
-    assert np.isnan(known[2])
-    assert np.isnan(labels.values["spend"]).all()
-    assert np.isnan(labels.values["orders"]).all()
-
-
 def test_a_window_that_ends_with_the_data_is_known() -> None:
     """The last known instant is inclusive."""
     histories = histories_of(purchases(0, 90))
@@ -269,27 +256,6 @@ def test_no_event_types_match_every_event() -> None:
     histories = histories_of([(0, "visit", 0.0), (1, "complaint", 0.0), (2, "purchase", 1.0)])
     labels = ask(histories, (0, 0), schema=shop(targets=(target,)))
     assert labels.values["contact"].tolist() == [2.0]
-
-
-def test_outcome_follows_the_form() -> None:
-    """Inactivity is 1 where nothing came, a cancellation 1 where it came; unknown is NaN."""
-    inactivity = shop().targets[0]
-    event = replace(inactivity, form="event")
-    lower = np.array([0, 3, 4, K, 0, 0, 5], dtype=np.int64)
-    upper = np.array([1, 4, 5, K + 1, K, K + 1, K + 1], dtype=np.int64)
-    came = outcome_within(event, lower, upper, horizon_days=30)
-    gone = outcome_within(inactivity, lower, upper, horizon_days=30)
-    np.testing.assert_array_equal(came, [1, 1, 0, 0, np.nan, np.nan, 0])
-    np.testing.assert_array_equal(gone, [0, 0, 1, 1, np.nan, np.nan, 1])
-    came = outcome_within(event, lower, upper, horizon_days=90)
-    np.testing.assert_array_equal(came, [1, 1, 1, 0, 1, np.nan, np.nan])
-
-
-def test_outcome_at_an_undeclared_horizon_is_refused() -> None:
-    """Only the target's own horizons are ends of bins for sure."""
-    none = np.zeros(0, dtype=np.int64)
-    with pytest.raises(ConfigError, match="45"):
-        outcome_within(shop().targets[0], none, none, horizon_days=45)
 
 
 @dataclass(frozen=True)
