@@ -13,11 +13,8 @@ from jaxtyping import install_import_hook
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_variable, "1")
 
-# Shapes and types in the signatures are checked at every call that a test makes; an int passes as a float.
-install_import_hook(
-    ["holdfast", "training", "serving"],
-    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
-)
+# Shapes and types in the signatures are checked at every call that a test makes.
+install_import_hook(["holdfast", "training", "serving"], "call_checks.checked")
 
 # Examples are drawn anew in every run where a person looks on, and the same ones every time in CI. There is
 # no deadline: on shared cores a slow example says nothing.
