@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
@@ -80,36 +81,55 @@ def write_request(
     request.as_of.seconds, micros = divmod(as_of_us, MICROSECONDS_PER_SECOND)
     request.as_of.nanos = micros * 1_000
     versions = histories.attributes
+    types = _compact(histories.event_type)
+    fields = {name: _compact(histories.categorical[name]) for name in schema.categorical_fields}
+    attributes = {name: _compact(versions.categorical[name]) for name in schema.categorical_attributes}
     try:
-        request.event_types.extend(histories.event_type.dictionary.values)
-        for name in schema.categorical_fields:
-            request.field_dictionaries[name].values.extend(histories.categorical[name].dictionary.values)
-        for name in schema.categorical_attributes:
-            request.attribute_dictionaries[name].values.extend(versions.categorical[name].dictionary.values)
-        for position, customer_id in enumerate(customer_ids):
-            _write_customer(request.customers.add(customer_id=customer_id), histories, position, schema)
+        request.event_types.extend(types.dictionary.values)
+        for name, column in fields.items():
+            request.field_dictionaries[name].values.extend(column.dictionary.values)
+        for name, column in attributes.items():
+            request.attribute_dictionaries[name].values.extend(column.dictionary.values)
+        for customer_id in customer_ids:
+            request.customers.add(customer_id=customer_id)
     except UnicodeEncodeError as error:
         raise DataError("text", error.object, "it must be valid Unicode, without lone surrogates") from error
+    numbers = {name: histories.numeric[name] for name in schema.numeric_fields}
+    attribute_numbers = {name: versions.numeric[name] for name in schema.numeric_attributes}
+    for position, customer in enumerate(request.customers):
+        rows = slice(histories.offsets[position], histories.offsets[position + 1])
+        customer.occurred_at_us.extend(histories.occurred_at_us[rows].tolist())
+        customer.event_type.extend(types.codes[rows].tolist())
+        _write_columns(customer.fields, fields, numbers, rows)
+        rows = slice(versions.offsets[position], versions.offsets[position + 1])
+        customer.valid_from_us.extend(versions.valid_from_us[rows].tolist())
+        _write_columns(customer.attributes, attributes, attribute_numbers, rows)
     return request
 
 
-def _write_customer(customer: pb.Customer, histories: Histories, position: int, schema: Schema) -> None:
-    rows = slice(histories.offsets[position], histories.offsets[position + 1])
-    customer.occurred_at_us.extend(histories.occurred_at_us[rows].tolist())
-    customer.event_type.extend(histories.event_type.codes[rows].tolist())
-    if rows.start < rows.stop:
-        for name in schema.categorical_fields:
-            customer.fields.add(name=name, codes=histories.categorical[name].codes[rows].tolist())
-        for name in schema.numeric_fields:
-            customer.fields.add(name=name, values=histories.numeric[name][rows].tolist())
-    versions = histories.attributes
-    rows = slice(versions.offsets[position], versions.offsets[position + 1])
-    customer.valid_from_us.extend(versions.valid_from_us[rows].tolist())
-    if rows.start < rows.stop:
-        for name in schema.categorical_attributes:
-            customer.attributes.add(name=name, codes=versions.categorical[name].codes[rows].tolist())
-        for name in schema.numeric_attributes:
-            customer.attributes.add(name=name, values=versions.numeric[name][rows].tolist())
+def _write_columns(
+    columns: RepeatedCompositeFieldContainer[pb.Column],
+    coded: Mapping[str, CodedColumn],
+    numbers: Mapping[str, ndarray],
+    rows: slice,
+) -> None:
+    if rows.start == rows.stop:
+        return
+    for name, column in coded.items():
+        columns.add(name=name, codes=column.codes[rows].tolist())
+    for name, values in numbers.items():
+        columns.add(name=name, values=values[rows].tolist())
+
+
+def _compact(column: CodedColumn) -> CodedColumn:
+    """Return the column with a dictionary of what it uses: a batch is sent in many requests."""
+    used = np.unique(column.codes)
+    used = used[used >= 0]
+    if len(used) == len(column.dictionary):
+        return column
+    codes = np.where(column.codes >= 0, np.searchsorted(used, column.codes), MISSING_CODE)
+    dictionary = Dictionary(column.dictionary.values[code] for code in used)
+    return CodedColumn(codes=codes.astype(np.int32), dictionary=dictionary)
 
 
 def read_as_of_us(request: pb.ScoreRequest) -> int:
