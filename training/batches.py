@@ -5,7 +5,7 @@ alone, so a run that was killed goes on with exactly the batches it would have h
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,13 +15,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from holdfast.encoding import EncodingSpec, encode
+from holdfast.encoding.encode import Encoded
 from holdfast.encoding.padding import pad_many
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from training.labels import Labels
 from training.segments import share_segments
 
-LENGTH_GRID = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1_024, 1_536, 2_048, 3_072, 4_096)
+LENGTH_GRID = (
+    *(4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256),
+    *(384, 512, 768, 1_024, 1_536, 2_048, 3_072, 4_096),
+)
 """Lengths are padded up to one of these: few shapes, at most a third of padding within a row."""
 
 
@@ -71,9 +75,15 @@ class MicroBatch:
     num_events: int
     num_padded: int
 
+    def to(self, device: torch.device) -> "MicroBatch":
+        """Return the micro-batch with its inputs on a device."""
+        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        return replace(self, inputs=moved)
+
 
 DrawReadouts = Callable[
-    [Int64[ndarray, " customer"], np.random.Generator], tuple[Int64[ndarray, " readout"], Int64[ndarray, " readout"]]
+    [Int64[ndarray, " customer"], np.random.Generator],
+    tuple[Int64[ndarray, " readout"], Int64[ndarray, " readout"]],
 ]
 """Eligible cutoffs of some customers: (position among them, cutoff in microseconds)."""
 
@@ -95,6 +105,8 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         config: BatchingConfig,
         num_steps: int,
         seed: int,
+        rank: int = 0,
+        num_ranks: int = 1,
     ) -> None:
         """Keep the store's columns and how to draw from them.
 
@@ -107,15 +119,20 @@ class PoolDataset(Dataset[list[MicroBatch]]):
             config: Sizes.
             num_steps: Number of optimiser steps.
             seed: Of everything drawn.
+            rank: Which of several training processes this is.
+            num_ranks: How many there are.
 
         Raises:
             ConfigError: There is no customer to draw.
         """
         if not len(customers):
-            raise ConfigError("cutoffs.train", 0, "at least one customer must be eligible at a training cutoff")
+            raise ConfigError(
+                "cutoffs.train", 0, "at least one customer must be eligible at a training cutoff"
+            )
         self._histories, self._spec, self._config, self._seed = histories, spec, config, seed
         self._customers, self._draw, self._label = customers, draw, label
         self._num_steps = num_steps
+        self._rank, self._num_ranks = rank, num_ranks
         self._pools_per_epoch = max(1, len(customers) // config.pool_customers)
 
     def __len__(self) -> int:
@@ -134,25 +151,13 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         people = self._pool(step)
         position, cutoff_us = self._draw(people, rng)
         position, cutoff_us = draw_some(position, cutoff_us, self._config.readouts_per_customer, rng)
+        # Every process draws the whole pool alike and encodes its own share of it.
+        is_own = position % self._num_ranks == self._rank
+        position, cutoff_us = position[is_own], cutoff_us[is_own]
         own = self._histories.take(people)
         cutoffs = share_segments(own, position, cutoff_us, self._spec, min_share=self._config.min_share)
-        encoded = encode(own, cutoffs, self._spec)
         labels = self._label(people[position], cutoff_us)
-        num_readouts = np.diff(encoded.readout_offsets)
-        batches = []
-        for segments, length in split_by_length(encoded.lengths, self._config.event_budget, rng):
-            arrays = pad_many(encoded, segments, length=length, num_readouts=int(num_readouts[segments].max()))
-            rows = arrays["readout_row"].reshape(-1)
-            batches.append(
-                MicroBatch(
-                    inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
-                    labels=labels.take(rows),
-                    num_readouts=int(num_readouts[segments].sum()),
-                    num_events=int(encoded.lengths[segments].sum()),
-                    num_padded=len(segments) * length,
-                )
-            )
-        return batches
+        return micro_batches(encode(own, cutoffs, self._spec), labels, self._config.event_budget, rng)
 
     def _pool(self, step: int) -> Int64[ndarray, " pool"]:
         """Return the customers of a step: every epoch visits them in a new random order."""
@@ -162,8 +167,42 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         return np.sort(self._customers[order[position * size : (position + 1) * size]])
 
 
+def micro_batches(
+    encoded: Encoded, labels: Labels, event_budget: int, rng: np.random.Generator | None = None
+) -> list[MicroBatch]:
+    """Split encoded segments and their labels into micro-batches.
+
+    Args:
+        encoded: Ragged inputs.
+        labels: One per readout, in the same order.
+        event_budget: Padded events of a micro-batch.
+        rng: See :func:`split_by_length`.
+
+    Returns:
+        Micro-batches that hold every segment once.
+    """
+    num_readouts = np.diff(encoded.readout_offsets)
+    batches = []
+    for segments, length in split_by_length(encoded.lengths, event_budget, rng):
+        most = int(num_readouts[segments].max())
+        arrays = pad_many(encoded, segments, length=length, num_readouts=most)
+        batches.append(
+            MicroBatch(
+                inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
+                labels=labels.take(arrays["readout_row"].reshape(-1)),
+                num_readouts=int(num_readouts[segments].sum()),
+                num_events=int(encoded.lengths[segments].sum()),
+                num_padded=len(segments) * length,
+            )
+        )
+    return batches
+
+
 def draw_some(
-    position: Int64[ndarray, " readout"], cutoff_us: Int64[ndarray, " readout"], most: int, rng: np.random.Generator
+    position: Int64[ndarray, " readout"],
+    cutoff_us: Int64[ndarray, " readout"],
+    most: int,
+    rng: np.random.Generator,
 ) -> tuple[Int64[ndarray, " drawn"], Int64[ndarray, " drawn"]]:
     """Keep at most ``most`` random cutoffs of every customer, sorted by customer and time."""
     order = np.lexsort((rng.random(len(position)), position))

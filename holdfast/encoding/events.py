@@ -16,9 +16,10 @@ from holdfast.vocabulary import UNKNOWN_ID, Vocabulary
 
 def event_ids(histories: Histories, spec: EncodingSpec) -> Int32[ndarray, "event column"]:
     """Return the ids of event type and categorical fields of every event."""
-    columns = [spec.event_type.ids(histories.event_type.codes, histories.event_type.dictionary)]
-    for name in spec.schema.categorical_fields:
-        columns.append(coded_ids(histories.categorical[name], spec.categorical[name]))
+    columns = [coded_ids(histories.event_type, spec.event_type)]
+    columns += [
+        coded_ids(histories.categorical[f], spec.categorical[f]) for f in spec.schema.categorical_fields
+    ]
     return np.stack(columns, axis=1)
 
 

@@ -1,10 +1,10 @@
 """Flat columns are gathered and searched like the lists they stand for."""
 
 import numpy as np
-from builders import random_histories
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import random_histories
 from holdfast.histories import ragged_range, search_sorted
 
 

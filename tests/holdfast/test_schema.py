@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from builders import small_schema
 
+from builders import small_schema
 from holdfast.errors import ConfigError
 from holdfast.plain import from_plain, to_plain
 from holdfast.schema import Field, Schema, Target, horizon_grid_days

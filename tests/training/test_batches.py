@@ -3,13 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from builders import DAY, START_US, random_histories, small_schema, small_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builders import DAY, START_US, random_histories, small_schema, small_spec
 from holdfast.encoding import Cutoffs, encode
 from holdfast.errors import ConfigError
-from training.batches import LENGTH_GRID, BatchingConfig, PoolDataset, draw_some, padded_length, split_by_length
+from training.batches import (
+    LENGTH_GRID,
+    BatchingConfig,
+    PoolDataset,
+    draw_some,
+    padded_length,
+    split_by_length,
+)
 from training.labels import Labeller, Labels
 
 CUTOFFS_US = START_US + np.array([100, 200, 300, 400]) * DAY

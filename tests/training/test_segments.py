@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-from builders import DAY, START_US, histories_of_lengths, small_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders import DAY, START_US, histories_of_lengths, small_spec
 from holdfast.encoding import encode
 from holdfast.encoding.windows import Cutoffs, windows_of
 from training.segments import segment_begins, share_segments

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import DAY, START_US, histories_of_lengths, random_histories, small_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders import DAY, START_US, histories_of_lengths, random_histories, small_spec
 from holdfast.encoding import Cutoffs, encode, pad
 from holdfast.encoding.encode import Encoded
 from holdfast.encoding.padding import INPUT_NAMES, pad_many

@@ -1,0 +1,140 @@
+"""A fit is reproducible, survives a kill, and leaves a model that loads to the same bits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from tasks import quiet_trainer, small_task, tiny_config
+
+from holdfast.errors import ArtifactError, ConfigError
+from training.fitted import FILE_NAME, FittedModel
+from training.fitting import fit
+from training.module import OptimiserConfig
+from training.predict import predict_raw
+
+TASK = small_task()
+
+
+class _Killed(BaseException):
+    """Stands for SIGKILL: nothing between here and the test may handle it."""
+
+
+class _KillAfter(pl.Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if trainer.global_step == self.step:
+            raise _Killed
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
+    """Fit once for all tests that only look."""
+    folder = tmp_path_factory.mktemp("run")
+    return fit(TASK, tiny_config(), trainer=quiet_trainer(folder), folder=folder)
+
+
+def weights(model: FittedModel) -> dict[str, torch.Tensor]:
+    """Return all parameters and buffers."""
+    return model.model.state_dict()
+
+
+def test_the_same_seed_gives_the_same_bits(fitted: FittedModel, tmp_path: Path) -> None:
+    """Two runs of one configuration end in identical weights and calibration; another seed does not."""
+    again = fit(TASK, tiny_config(), trainer=quiet_trainer(tmp_path), folder=tmp_path)
+    other = fit(TASK, tiny_config(seed=4), trainer=quiet_trainer(tmp_path), folder=tmp_path / "other")
+    for name, value in weights(fitted).items():
+        assert torch.equal(value, weights(again)[name]), name
+    assert again.calibration == fitted.calibration
+    assert any(not torch.equal(v, weights(other)[n]) for n, v in weights(fitted).items())
+
+
+@pytest.mark.parametrize("step", [3, 7, 11])
+def test_a_killed_run_ends_where_the_uninterrupted_one_does(
+    fitted: FittedModel, tmp_path: Path, step: int
+) -> None:
+    """Killed before its first checkpoint, between two, or just before the end: the same bits."""
+    with pytest.raises(_Killed):
+        killer = quiet_trainer(tmp_path, extra=(_KillAfter(step),))
+        fit(TASK, tiny_config(), trainer=killer, folder=tmp_path)
+    resumed = fit(TASK, tiny_config(), trainer=quiet_trainer(tmp_path), folder=tmp_path, resume=True)
+    for name, value in weights(fitted).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+    assert resumed.calibration == fitted.calibration
+
+
+def test_checkpoints_are_plain_dictionaries(tmp_path: Path) -> None:
+    """They load with weights_only: nothing in them can run code."""
+    fit(TASK, tiny_config(num_steps=4), trainer=quiet_trainer(tmp_path), folder=tmp_path)
+    content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert content["global_step"] == 4
+
+
+def test_a_fitted_model_loads_to_the_same_answers(fitted: FittedModel, tmp_path: Path) -> None:
+    """Spec, scales, weights and calibration survive the file."""
+    fitted.save(tmp_path)
+    again = FittedModel.load(tmp_path)
+    test = TASK.readouts(TASK.splits.test)
+    customer, cutoff_us = test.customer[:50], test.cutoff_us[:50]
+    mine = predict_raw(fitted.model, TASK.histories, customer=customer, cutoff_us=cutoff_us)
+    other = predict_raw(again.model, TASK.histories, customer=customer, cutoff_us=cutoff_us)
+    assert torch.equal(mine.survival["churn"], other.survival["churn"])
+    assert again.spec == fitted.spec
+    assert again.calibration == fitted.calibration
+
+
+def test_predictions_come_in_the_order_asked(fitted: FittedModel) -> None:
+    """Batching by length is undone; a customer asked twice is answered twice."""
+    test = TASK.readouts(TASK.splits.test)
+    order = np.random.default_rng(0).permutation(len(test))[:40]
+    order = np.append(order, order[:3])
+    straight = predict_raw(fitted.model, TASK.histories, customer=test.customer, cutoff_us=test.cutoff_us)
+    mixed = predict_raw(
+        fitted.model,
+        TASK.histories,
+        customer=test.customer[order],
+        cutoff_us=test.cutoff_us[order],
+        event_budget=200,
+    )
+    torch.testing.assert_close(mixed.survival["churn"], straight.survival["churn"][order], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model", b"PK\x03\x04 truncated"])
+def test_a_missing_or_damaged_model_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """The message names the file and the reason."""
+    if content is not None:
+        (tmp_path / FILE_NAME).write_bytes(content)
+    with pytest.raises(ArtifactError, match=FILE_NAME):
+        FittedModel.load(tmp_path)
+
+
+def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
+    """A file of another release is not half read."""
+    torch.save({"form": 99}, tmp_path / FILE_NAME)
+    with pytest.raises(ArtifactError, match="form"):
+        FittedModel.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("num_steps", 0), ("learning_rate", 0.0), ("warmup_steps", 12), ("ema_decay", 1.0), ("validations", 0)],
+)
+def test_a_schedule_that_cannot_run_is_refused(key: str, value: float) -> None:
+    """The message names the key."""
+    values = {
+        name: getattr(tiny_config().optimiser, name) for name in OptimiserConfig.__dataclass_fields__
+    } | {key: value}
+    with pytest.raises(ConfigError, match=rf"optimiser\.{key}"):
+        OptimiserConfig(**values)
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    """Warm-up, peak, and nothing left at the end."""
+    schedule = tiny_config().optimiser
+    factors = [schedule.factor(step) for step in range(13)]
+    assert factors[0] < factors[1] < factors[2] == 1.0
+    assert factors[2:] == sorted(factors[2:], reverse=True)
+    assert factors[12] == 0.0

@@ -1,0 +1,210 @@
+"""A fitted model to an artifact: graph, manifest and golden cases, complete or not at all.
+
+It deliberately does not know how the model was fitted or judged: metrics are handed in.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from jaxtyping import Float32
+from numpy import ndarray
+
+from holdfast.encoding import Cutoffs, encode, pad
+from holdfast.errors import ArtifactError, RunError
+from holdfast.golden import write_golden
+from holdfast.histories import Histories
+from holdfast.manifest import (
+    FORM_VERSION,
+    GOLDEN_NAME,
+    MODEL_NAME,
+    REPORT_NAME,
+    Manifest,
+    TargetForm,
+    TensorForm,
+    TrainingWindow,
+    file_records,
+    write_manifest,
+)
+from holdfast.schema import horizon_grid_days
+from training.fitted import FittedModel
+from training.model.graph import ScoringGraph
+from training.onnx_export import OPSET_VERSION, export_onnx
+from training.task import Readouts, Task
+
+NUM_GOLDEN = 32
+TOLERANCE = 1e-4
+"""Torch and ONNX Runtime, and any two machines, agree within ``TOLERANCE * max(1, |value|)``."""
+
+_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "polars", "pytorch-lightning")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactName:
+    """What an artifact is called.
+
+    Attributes:
+        name: Of the model, the same over its versions.
+        version: Of this one.
+        created_at: When, with zone.
+        source_revision: Revision of the source tree.
+    """
+
+    name: str
+    version: str
+    created_at: datetime
+    source_revision: str
+
+
+def write_artifact(
+    fitted: FittedModel,
+    task: Task,
+    *,
+    train: Readouts,
+    golden: Readouts,
+    folder: Path,
+    name: ArtifactName,
+    metrics: Mapping[str, Any],
+    report: Path | None = None,
+) -> Path:
+    """Write an artifact beside its place and move it there when it is complete and checked.
+
+    Args:
+        fitted: The model with its calibration.
+        task: Store and schema.
+        train: The cutoffs that the weights were fitted on.
+        golden: Cutoffs to draw golden cases from; up to :data:`NUM_GOLDEN` of different lengths.
+        folder: Where the artifact shall lie; one that lies there is replaced.
+        name: What it is called.
+        metrics: What was measured, as plain JSON.
+        report: An HTML report to take along.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        ArtifactError: The exported graph does not give what the model gives.
+        RunError: The disk is full or the folder cannot be written.
+    """
+    partial = folder.with_name(folder.name + ".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        graph = ScoringGraph(fitted.model, fitted.calibration)
+        export_onnx(graph, spec=fitted.spec, path=partial / MODEL_NAME)
+        cases = _golden_rows(golden)
+        histories = task.histories.take(golden.customer[cases])
+        outputs = _checked_outputs(graph, fitted, histories, golden.cutoff_us[cases], partial / MODEL_NAME)
+        write_golden(partial / GOLDEN_NAME, histories, golden.cutoff_us[cases], outputs)
+        names = [MODEL_NAME, GOLDEN_NAME]
+        if report is not None:
+            shutil.copyfile(report, partial / REPORT_NAME)
+            names.append(REPORT_NAME)
+        manifest = _manifest(graph, fitted, train, name, metrics, partial, names)
+        write_manifest(partial, manifest)
+        _move_into_place(partial, folder)
+    except OSError as error:
+        raise RunError(f"the artifact {folder} cannot be written: {error.strerror or error}") from error
+    return folder
+
+
+def source_revision(root: Path) -> str:
+    """Return the commit of a source tree, ``+`` where it was changed since, or ``unknown``."""
+    try:
+        command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--match="]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _golden_rows(golden: Readouts) -> ndarray:
+    """Return rows spread evenly over the readouts."""
+    return np.unique(np.linspace(0, len(golden) - 1, min(NUM_GOLDEN, len(golden))).astype(np.int64))
+
+
+def _checked_outputs(
+    graph: ScoringGraph, fitted: FittedModel, histories: Histories, cutoff_us: ndarray, path: Path
+) -> dict[str, Float32[ndarray, "case ..."]]:
+    """Return what ONNX Runtime gives for the golden cases, compared with what the model gives."""
+    cutoffs = Cutoffs.one_each(np.arange(len(cutoff_us)), cutoff_us)
+    encoded = encode(histories, cutoffs, fitted.spec)
+    length = max(1, int(encoded.lengths.max()))
+    inputs = pad(encoded, np.arange(len(cutoff_us)), length=length)
+    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = dict(zip(graph.output_names, session.run(list(graph.output_names), dict(inputs)), strict=True))
+    with torch.no_grad():
+        expected = graph(*(torch.from_numpy(array) for array in inputs.values()))
+    for name, tensor in zip(graph.output_names, expected, strict=True):
+        wanted = tensor.numpy()
+        worst = float(np.max(np.abs(found[name] - wanted) / np.maximum(1.0, np.abs(wanted)), initial=0.0))
+        if not worst <= TOLERANCE:
+            raise ArtifactError(
+                path, f"output {name} is {worst:.1e} off the model, the limit is {TOLERANCE:.0e}"
+            )
+    return found
+
+
+def _manifest(
+    graph: ScoringGraph,
+    fitted: FittedModel,
+    train: Readouts,
+    name: ArtifactName,
+    metrics: Mapping[str, Any],
+    folder: Path,
+    files: list[str],
+) -> Manifest:
+    schema, config = fitted.spec.schema, fitted.model.config
+    session = ort.InferenceSession(folder / MODEL_NAME, providers=["CPUExecutionProvider"])
+    return Manifest(
+        form_version=FORM_VERSION,
+        name=name.name,
+        version=name.version,
+        created_at=name.created_at.isoformat(timespec="seconds"),
+        encoding=fitted.spec,
+        targets=tuple(
+            TargetForm(
+                name=target.name,
+                grid_days=horizon_grid_days(target) if target.kind == "time_to_event" else (),
+                quantile_levels=config.quantile_levels if target.kind == "amount" else (),
+            )
+            for target in schema.targets
+        ),
+        inputs=tuple(_form(node) for node in session.get_inputs()),
+        outputs=tuple(_form(node) for node in session.get_outputs()),
+        training_window=TrainingWindow(
+            first_cutoff_us=int(train.cutoff_us.min()), last_cutoff_us=int(train.cutoff_us.max())
+        ),
+        metrics=metrics,
+        library_versions={library: library_version(library) for library in _LIBRARIES},
+        source_revision=name.source_revision,
+        opset=OPSET_VERSION,
+        tolerance=TOLERANCE,
+        files=file_records(folder, files),
+    )
+
+
+def _form(node: ort.NodeArg) -> TensorForm:
+    """Return an input or output; the exporter numbers free sizes, we name them."""
+    dtype = {"tensor(float)": "float32", "tensor(int64)": "int64"}[node.type]
+    free = iter(("batch", "length"))
+    shape = tuple(size if isinstance(size, int) else next(free) for size in node.shape)
+    return TensorForm(name=node.name, dtype=dtype, shape=shape)
+
+
+def _move_into_place(partial: Path, folder: Path) -> None:
+    """Replace a folder by a complete one; the old one is out of the way before, not deleted first."""
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)

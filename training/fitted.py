@@ -1,0 +1,77 @@
+"""A trained model as plain values: what a run leaves behind and export and evaluation start from.
+
+It deliberately does not know Lightning: a checkpoint to resume from is another file.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from holdfast.encoding import EncodingSpec
+from holdfast.errors import ArtifactError
+from holdfast.plain import from_plain, to_plain
+from training.calibration import Calibration
+from training.model import ModelConfig, SequenceModel, TargetScales
+
+FORM = 1
+FILE_NAME = "model.pt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FittedModel:
+    """A model with everything that was fitted around it.
+
+    Attributes:
+        model: In evaluation mode, on the CPU; it carries spec, configuration and scales.
+        calibration: Fitted on the validation window.
+    """
+
+    model: SequenceModel
+    calibration: Calibration
+
+    @property
+    def spec(self) -> EncodingSpec:
+        """The encoding that the model was fitted with."""
+        return self.model.spec
+
+    def save(self, folder: Path) -> Path:
+        """Write ``model.pt``: a dictionary of plain values and tensors, complete or not at all."""
+        content = {
+            "form": FORM,
+            "spec": to_plain(self.model.spec),
+            "config": to_plain(self.model.config),
+            "scales": to_plain(self.model.scales),
+            "calibration": to_plain(self.calibration),
+            "weights": self.model.state_dict(),
+        }
+        path = folder / FILE_NAME
+        partial = path.with_suffix(".partial")
+        torch.save(content, partial)
+        os.replace(partial, path)
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> "FittedModel":
+        """Read what :meth:`save` wrote; nothing in the file is executed.
+
+        Raises:
+            ArtifactError: The file is missing, damaged or of another form.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise ArtifactError(path, "there is none; a finished run of training.train leaves it")
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch names no error of its own for a damaged file
+            raise ArtifactError(path, f"it cannot be read: {type(error).__name__}") from error
+        if not isinstance(content, dict) or content.get("form") != FORM:
+            raise ArtifactError(path, f"it is not of form {FORM}, which this release reads")
+        model = SequenceModel(
+            from_plain(EncodingSpec, content["spec"]),
+            from_plain(ModelConfig, content["config"]),
+            from_plain(TargetScales, content["scales"]),
+        )
+        model.load_state_dict(content["weights"])
+        return cls(model=model.eval(), calibration=from_plain(Calibration, content["calibration"]))

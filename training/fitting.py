@@ -1,0 +1,225 @@
+"""Fits the model on a task's training cutoffs and its calibration on the validation cutoffs.
+
+It deliberately never touches the test window.
+"""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from torch.utils.data import DataLoader, Sampler
+
+from training.batches import BatchingConfig, MicroBatch, PoolDataset, micro_batches
+from training.calibration import fit_calibration
+from training.fit_encoding import EncodingSettings, fit_encoding
+from training.fitted import FittedModel
+from training.losses import LossWeights
+from training.model import ModelConfig, SequenceModel, fit_target_scales
+from training.module import OptimiserConfig, TrainingModule
+from training.predict import encoded_chunks, predict_raw
+from training.task import Readouts, Task
+
+ENCODING_SAMPLE = 20_000
+VALIDATION_SAMPLE = 5_000
+"""Readouts that the encoding is fitted on and that the validation loss is taken over, at most."""
+
+CHECKPOINT_NAME = "last.ckpt"
+
+TrainerFactory = Callable[..., pl.Trainer]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitConfig:
+    """Everything that is chosen about fitting, beside the trainer."""
+
+    model: ModelConfig
+    optimiser: OptimiserConfig
+    batching: BatchingConfig
+    weights: LossWeights
+    encoding: EncodingSettings
+    seed: int
+
+
+def fit(
+    task: Task, config: FitConfig, *, trainer: TrainerFactory, folder: Path, resume: bool = False
+) -> FittedModel:
+    """Fit encoding, weights and calibration.
+
+    Args:
+        task: Store and splits.
+        config: What is chosen.
+        trainer: Makes the Lightning trainer from callbacks and limits.
+        folder: Of the run; checkpoints lie in its ``checkpoints``.
+        resume: Go on from the last checkpoint there, if there is one.
+
+    Returns:
+        The model with averaged weights, in evaluation mode on the CPU.
+    """
+    pl.seed_everything(config.seed, workers=True, verbose=False)
+    train = task.readouts(task.splits.train, seed=config.seed)
+    validation = task.readouts(task.splits.validation, seed=config.seed)
+    model = build_model(task, config, train)
+    module = TrainingModule(model, config.optimiser, config.weights, seed=config.seed)
+    data = PoolData(task, config, model, train=train, validation=validation)
+    checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
+    with _quiet():
+        trainer(
+            callbacks=callbacks(config.optimiser, folder),
+            max_epochs=1,
+            max_steps=config.optimiser.num_steps,
+            val_check_interval=max(1, config.optimiser.num_steps // config.optimiser.validations),
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+        ).fit(
+            module,
+            datamodule=data,
+            ckpt_path=checkpoint if resume and checkpoint.exists() else None,
+            weights_only=True,
+        )
+    model = model.cpu().eval()
+    raw = predict_raw(model, task.histories, customer=validation.customer, cutoff_us=validation.cutoff_us)
+    return FittedModel(model=model, calibration=fit_calibration(raw, validation.labels, task.schema))
+
+
+def build_model(task: Task, config: FitConfig, train: Readouts) -> SequenceModel:
+    """Fit encoding and scales on training readouts and build the network, seeded."""
+    sample = train.sample(ENCODING_SAMPLE, np.random.default_rng([config.seed, 3]))
+    spec = fit_encoding(
+        task.histories, task.schema, config.encoding, customer=sample.customer, cutoff_us=sample.cutoff_us
+    )
+    scales = fit_target_scales(task.schema, train.labels, use_tied_amounts=config.model.use_tied_amounts)
+    torch.manual_seed(config.seed)
+    return SequenceModel(spec, config.model, scales)
+
+
+def callbacks(optimiser: OptimiserConfig, folder: Path) -> list[Callback]:
+    """Return what accompanies every fit: averaging, checkpoints, and stopping early on request."""
+    wanted: list[Callback] = [
+        ModelCheckpoint(
+            dirpath=folder / "checkpoints",
+            filename=Path(CHECKPOINT_NAME).stem,
+            every_n_train_steps=optimiser.checkpoint_every_steps,
+            enable_version_counter=False,
+        )
+    ]
+    if optimiser.ema_decay:
+        wanted.append(EMAWeightAveraging(decay=optimiser.ema_decay, use_buffers=False))
+    if optimiser.early_stopping_patience is not None:
+        wanted.append(EarlyStopping("validation/loss", patience=optimiser.early_stopping_patience))
+    return wanted
+
+
+class RemainingSteps(Sampler[int]):
+    """The steps that a run has still to take, in order.
+
+    Its length is that of the whole run: Lightning counts the steps of a resumed run as already
+    fetched and compares with the length, but leaves it to the sampler to begin behind them.
+    """
+
+    def __init__(self, start: int, num_steps: int) -> None:
+        """Keep the bounds."""
+        self._start, self._num_steps = start, num_steps
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield step numbers: every step's pool follows from its number alone."""
+        return iter(range(self._start, self._num_steps))
+
+    def __len__(self) -> int:
+        """Return the number of steps of the whole run."""
+        return self._num_steps
+
+
+class PoolData(pl.LightningDataModule):
+    """Training pools from the step where the trainer stands, and fixed validation batches."""
+
+    def __init__(
+        self, task: Task, config: FitConfig, model: SequenceModel, *, train: Readouts, validation: Readouts
+    ) -> None:
+        """Keep what batches are made of.
+
+        Args:
+            task: Store, labeller and splits.
+            config: Sizes and seed.
+            model: For its encoding.
+            train: Training readouts: their customers are drawn.
+            validation: Validation readouts: a sample of them gives the validation loss.
+        """
+        super().__init__()
+        self._task, self._config, self._model = task, config, model
+        self._customers = np.unique(train.customer)
+        self._validation = validation.sample(VALIDATION_SAMPLE, np.random.default_rng([config.seed, 4]))
+
+    def train_dataloader(self) -> DataLoader[list[MicroBatch]]:
+        """Return the pools of the steps that are still to be taken."""
+        assert self.trainer is not None
+        task, config = self._task, self._config
+        split = task.splits.train
+        pools = PoolDataset(
+            task.histories,
+            self._model.spec,
+            customers=self._customers,
+            draw=lambda people, rng: split.draw(task.labeller, people, rng),
+            label=lambda customer, cutoff_us: task.labeller.label(
+                customer, cutoff_us, observed_until_us=split.observed_until_us
+            ),
+            config=config.batching,
+            num_steps=config.optimiser.num_steps,
+            seed=config.seed,
+            rank=self.trainer.global_rank,
+            num_ranks=self.trainer.world_size,
+        )
+        return DataLoader(
+            pools, batch_size=None, sampler=RemainingSteps(self.trainer.global_step, len(pools))
+        )
+
+    def val_dataloader(self) -> DataLoader[MicroBatch]:
+        """Return the validation batches, the same every time."""
+        customer, cutoff_us = self._validation.customer, self._validation.cutoff_us
+        batches: list[MicroBatch] = []
+        start = 0
+        for encoded in encoded_chunks(self._task.histories, self._model.spec, customer, cutoff_us):
+            rows = np.arange(start, start + len(encoded.readout_days))
+            labels = self._validation.labels.take(rows)
+            batches += micro_batches(encoded, labels, self._config.batching.event_budget)
+            start += len(rows)
+        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list is a map-style data set
+
+    def transfer_batch_to_device(
+        self, batch: MicroBatch | list[MicroBatch], device: torch.device, dataloader_idx: int
+    ) -> MicroBatch | list[MicroBatch]:
+        """Move the inputs of micro-batches; their labels follow in the loss."""
+        if isinstance(batch, MicroBatch):
+            return batch.to(device)
+        return [part.to(device) for part in batch]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's advice that does not apply here."""
+    logger = logging.getLogger("pytorch_lightning")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        # Batches are gathered from memory-mapped columns in the training process itself: workers would copy them.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+        # Lightning offers to save the weights from before the step; those after it are what resuming needs.
+        warnings.filterwarnings("ignore", message=".*no pre-optimization state was saved.*")
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
+        # The whole run is one epoch; a run resumed in the middle of it begins with the next step's pool.
+        warnings.filterwarnings(
+            "ignore", message=".*resuming from a checkpoint that ended before the epoch ended.*"
+        )
+        try:
+            yield
+        finally:
+            logger.setLevel(level)

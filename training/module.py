@@ -1,0 +1,185 @@
+"""Lightning around the model: one optimiser step per pool, a fixed schedule, progress in figures.
+
+It deliberately does not know where pools come from, nor what becomes of the weights.
+"""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from holdfast.errors import ConfigError
+from training.batches import MicroBatch
+from training.losses import LabelTensors, LossWeights, loss_sums, part_weight
+from training.model import SequenceModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimiserConfig:
+    """The schedule of a training run.
+
+    Attributes:
+        learning_rate: Peak of AdamW's learning rate.
+        weight_decay: Of matrices; vectors (biases, norms) are not decayed.
+        num_steps: Optimiser steps in all.
+        warmup_steps: Steps of linear rise; after them it falls linearly to zero.
+        gradient_clip: Largest norm of a step's gradient.
+        ema_decay: Of the exponential moving average of the weights; 0 switches it off.
+        early_stopping_patience: Validations without improvement after which training stops; None
+            keeps to the schedule, because one validation cutoff measures mostly the level of its day.
+        validations: How many times the validation loss is taken.
+        checkpoint_every_steps: Steps between checkpoints to resume from.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    num_steps: int
+    warmup_steps: int
+    gradient_clip: float
+    ema_decay: float
+    early_stopping_patience: int | None
+    validations: int
+    checkpoint_every_steps: int
+
+    def __post_init__(self) -> None:
+        """Refuse a schedule that cannot run.
+
+        Raises:
+            ConfigError: Naming the key.
+        """
+        for name in ("num_steps", "validations", "checkpoint_every_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be at least 1")
+        for name in ("learning_rate", "gradient_clip"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be positive")
+        if not 0 <= self.warmup_steps < self.num_steps:
+            limit = f"it must lie in [0, num_steps = {self.num_steps})"
+            raise ConfigError("optimiser.warmup_steps", self.warmup_steps, limit)
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError("optimiser.ema_decay", self.ema_decay, "it must lie in [0, 1)")
+
+    def factor(self, step: int) -> float:
+        """Return the share of the peak learning rate at a step: linear up, then linear down to zero."""
+        if step < self.warmup_steps:
+            return (step + 1) / (self.warmup_steps + 1)
+        return max(0.0, (self.num_steps - step) / (self.num_steps - self.warmup_steps))
+
+
+class TrainingModule(pl.LightningModule):
+    """Fits a :class:`SequenceModel` on pools of micro-batches."""
+
+    def __init__(
+        self, model: SequenceModel, optimiser: OptimiserConfig, weights: LossWeights, *, seed: int
+    ) -> None:
+        """Keep the model and how it is fitted.
+
+        Args:
+            model: The network.
+            optimiser: The schedule.
+            weights: Of the parts of the loss.
+            seed: Of dropout: together with the step it decides every mask, so that a resumed run
+                goes on as the killed one would have.
+        """
+        super().__init__()
+        self.automatic_optimization = False
+        self.model, self.optimiser, self.weights, self.seed = model, optimiser, weights, seed
+
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
+        """Return AdamW and its schedule."""
+        matrices = [p for p in self.model.parameters() if p.ndim >= 2]
+        vectors = [p for p in self.model.parameters() if p.ndim < 2]
+        groups = [
+            {"params": matrices, "weight_decay": self.optimiser.weight_decay},
+            {"params": vectors, "weight_decay": 0.0},
+        ]
+        adam = torch.optim.AdamW(groups, lr=self.optimiser.learning_rate, fused=True)
+
+        # A plain function, because of anything else the schedule would put attributes into checkpoints.
+        def factor(step: int) -> float:
+            return self.optimiser.factor(step)
+
+        return [adam], [LambdaLR(adam, factor)]
+
+    def training_step(self, pool: list[MicroBatch], _: int) -> None:
+        """Take one optimiser step on one pool, micro-batch by micro-batch."""
+        began = time.perf_counter()
+        adam, schedule = self.optimizers(), self.lr_schedulers()
+        assert isinstance(adam, LightningOptimizer)
+        assert isinstance(schedule, LambdaLR)
+        torch.manual_seed(
+            int(np.random.SeedSequence([self.seed, self.global_step, self.global_rank]).generate_state(1)[0])
+        )
+        adam.zero_grad(set_to_none=True)
+        sizes = PoolSizes.of(pool)
+        parts: dict[str, Tensor] = {}
+        for batch in pool:
+            own = self._parts(batch, sizes, with_next_event=self.weights.next_event > 0)
+            self.manual_backward(torch.stack(list(own.values())).sum())
+            parts = {name: parts.get(name, 0.0) + value.detach() for name, value in own.items()}
+        self.clip_gradients(
+            adam, gradient_clip_val=self.optimiser.gradient_clip, gradient_clip_algorithm="norm"
+        )
+        adam.step()
+        schedule.step()
+        self._log_step(parts, sizes, seconds=time.perf_counter() - began)
+
+    def validation_step(self, batch: MicroBatch, _: int) -> None:
+        """Log the loss of the averaged weights at the validation cutoffs."""
+        parts = self._parts(batch, PoolSizes.of([batch]), with_next_event=False)
+        named = {f"validation/{name}": value for name, value in parts.items()}
+        named["validation/loss"] = torch.stack(list(parts.values())).sum()
+        self.log_dict(named, batch_size=batch.num_readouts, sync_dist=True)
+
+    def _parts(self, batch: MicroBatch, sizes: "PoolSizes", *, with_next_event: bool) -> dict[str, Tensor]:
+        """Return the weighted parts of the loss, each divided by what the whole pool holds.
+
+        The parts of a pool's micro-batches thus add up to the same loss, however it was split.
+        """
+        has_next_event = with_next_event and self.model.config.use_next_event
+        raw = self.model(batch.inputs, with_next_event=has_next_event)
+        is_real = batch.inputs["readout_is_real"]
+        labels = LabelTensors.of(batch.labels, like=is_real)
+        sums = loss_sums(raw, labels, is_real, self.weights, batch=batch.inputs)
+        return {
+            name: part_weight(name, raw, self.weights)
+            * total
+            / max(1, sizes.num_events if name == "next_event" else sizes.num_readouts)
+            for name, (total, _) in sums.items()
+        }
+
+    def _log_step(self, parts: dict[str, Tensor], sizes: "PoolSizes", *, seconds: float) -> None:
+        loss = torch.stack(list(parts.values())).sum()
+        self.log("loss", loss, prog_bar=True, logger=False)
+        self.log("kev/s", sizes.num_events / seconds / 1e3, prog_bar=True, logger=False)
+        named = {f"train/{name}": value for name, value in parts.items()} | {"train/loss": loss}
+        named["progress/events_per_second"] = torch.tensor(sizes.num_events / seconds)
+        named["progress/labels_per_second"] = torch.tensor(sizes.num_readouts / seconds)
+        named["progress/padding_share"] = torch.tensor(1.0 - sizes.num_events / max(1, sizes.num_padded))
+        named["progress/learning_rate"] = torch.tensor(
+            self.optimiser.learning_rate * self.optimiser.factor(self.global_step)
+        )
+        self.log_dict(named)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSizes:
+    """What the micro-batches of a step hold together."""
+
+    num_readouts: int
+    num_events: int
+    num_padded: int
+
+    @classmethod
+    def of(cls, pool: list[MicroBatch]) -> "PoolSizes":
+        """Add up the micro-batches."""
+        return cls(
+            num_readouts=sum(batch.num_readouts for batch in pool),
+            num_events=sum(batch.num_events for batch in pool),
+            num_padded=sum(batch.num_padded for batch in pool),
+        )

@@ -1,0 +1,91 @@
+"""The model over any number of cutoffs, one each, as serving asks: encoded, batched, put back in order.
+
+It deliberately does not know labels or splits.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from numpy import ndarray
+
+from holdfast.encoding import Cutoffs, EncodingSpec, encode
+from holdfast.encoding.encode import Encoded
+from holdfast.encoding.padding import pad_many
+from holdfast.histories import Histories
+from training.batches import split_by_length
+from training.model import RawOutputs, SequenceModel
+from training.model.outputs import concatenate
+
+READOUTS_AT_ONCE = 4_096
+"""Cutoffs encoded at a time: bounds the memory, whatever is asked."""
+
+
+def encoded_chunks(
+    histories: Histories,
+    spec: EncodingSpec,
+    customer: Int64[ndarray, " readout"],
+    cutoff_us: Int64[ndarray, " readout"],
+) -> Iterator[Encoded]:
+    """Encode cutoffs one by one, a bounded number at a time, in the order given."""
+    for start in range(0, len(customer), READOUTS_AT_ONCE):
+        part = slice(start, start + READOUTS_AT_ONCE)
+        people, position = np.unique(customer[part], return_inverse=True)
+        cutoffs = Cutoffs.one_each(position.astype(np.int64), cutoff_us[part])
+        yield encode(histories.take(people), cutoffs, spec)
+
+
+def readout_matrix(
+    histories: Histories,
+    spec: EncodingSpec,
+    customer: Int64[ndarray, " readout"],
+    cutoff_us: Int64[ndarray, " readout"],
+) -> tuple[ndarray, ndarray, ndarray]:
+    """Return the readout inputs alone, for baselines.
+
+    Returns:
+        Scaled values ``[readout, feature]``, ids ``[readout, column]``, calendar ``[readout, 6]``.
+    """
+    parts = [
+        (e.readout_values, e.readout_ids, e.readout_calendar)
+        for e in encoded_chunks(histories, spec, customer, cutoff_us)
+    ]
+    values, ids, calendar = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return values, ids, calendar
+
+
+@torch.no_grad()
+def predict_raw(
+    model: SequenceModel,
+    histories: Histories,
+    *,
+    customer: Int64[ndarray, " readout"],
+    cutoff_us: Int64[ndarray, " readout"],
+    event_budget: int = 8_192,
+) -> RawOutputs:
+    """Return the heads' raw outputs for every cutoff, each with exactly its own history.
+
+    Args:
+        model: In evaluation mode; its device is used.
+        histories: The whole store.
+        customer: Customers; any order.
+        cutoff_us: Their cutoffs in UTC microseconds.
+        event_budget: Padded events of a batch.
+
+    Returns:
+        Outputs on the CPU, ``[readout, ...]``, in the order given.
+    """
+    assert not model.training, "dropout would make a prediction a matter of chance"
+    device = next(model.parameters()).device
+    chunks = []
+    for encoded in encoded_chunks(histories, model.spec, customer, cutoff_us):
+        parts, order = [], []
+        for segments, length in split_by_length(encoded.lengths, event_budget):
+            arrays = pad_many(encoded, segments, length=length, num_readouts=1)
+            batch = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+            parts.append(model(batch).map_readouts(lambda x: x[:, 0].cpu()))
+            order.append(segments)
+        back = torch.from_numpy(np.argsort(np.concatenate(order)))
+        chunks.append(concatenate(parts).map_readouts(lambda x, rows=back: x[rows]))  # type: ignore[misc]
+    return concatenate(chunks)

@@ -1,0 +1,68 @@
+"""A training run's configuration as dataclasses, checked before anything is computed.
+
+It deliberately computes nothing; Hydra composes, this reads.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from holdfast.plain import from_plain
+from training.batches import BatchingConfig
+from training.data_config import DataConfig
+from training.fitting import FitConfig
+from training.losses import LossWeights
+from training.model import ModelConfig
+from training.module import OptimiserConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """How a fitted model is judged.
+
+    Attributes:
+        baselines: Names of the baselines to judge beside it.
+        num_bootstrap: Resamples of an interval.
+    """
+
+    baselines: tuple[str, ...]
+    num_bootstrap: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """One run.
+
+    Attributes:
+        data: The data set.
+        fit: How the model is fitted.
+        evaluation: How it is judged.
+        threads: Of PyTorch on a CPU; None leaves it to PyTorch.
+    """
+
+    data: DataConfig
+    fit: FitConfig
+    evaluation: EvaluationConfig
+    threads: int | None
+
+    @classmethod
+    def from_plain(cls, settings: Mapping[str, Any]) -> "RunConfig":
+        """Build the configuration from what ``conf/train.yaml`` resolves to.
+
+        Raises:
+            ConfigError: A key is unknown, missing, of another type or out of range.
+        """
+        data = DataConfig.from_plain(settings["data"])
+        return cls(
+            data=data,
+            fit=FitConfig(
+                model=from_plain(ModelConfig, settings["model"], where="model"),
+                optimiser=from_plain(OptimiserConfig, settings["optimiser"], where="optimiser"),
+                batching=from_plain(BatchingConfig, settings["batching"], where="batching"),
+                weights=from_plain(LossWeights, settings["loss"], where="loss"),
+                encoding=data.encoding,
+                seed=int(settings["seed"]),
+            ),
+            evaluation=from_plain(EvaluationConfig, settings["evaluation"], where="evaluation"),
+            threads=settings["threads"],
+        )

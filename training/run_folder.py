@@ -1,0 +1,91 @@
+"""The folder of one training run: where it lies, and whether another one can be gone on with.
+
+It deliberately does not know what is trained.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast.errors import ConfigError, RunError
+from training.fitted import FILE_NAME
+from training.fitting import CHECKPOINT_NAME
+
+FINGERPRINT_NAME = "fingerprint.txt"
+_WHERE = ("run_dir", "artifact_dir", "resume", "show_progress", "logger")
+"""Keys that say where and how to look, not what is computed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFolder:
+    """Where a run writes, and whether it goes on with what lies there.
+
+    Attributes:
+        path: The folder; it exists.
+        is_resumed: Whether a checkpoint of the same configuration lies in it.
+    """
+
+    path: Path
+    is_resumed: bool
+
+
+def open_run(config: dict[str, Any], *, run_dir: Path, resume: str | None) -> RunFolder:
+    """Find or make the folder of a run.
+
+    Args:
+        config: The resolved configuration; it decides which earlier run is the same one.
+        run_dir: The folder of a new run.
+        resume: None: start anew; ``auto``: go on with the newest unfinished run of this
+            configuration beside ``run_dir``, or start anew where there is none; else the folder
+            of the run to go on with.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: The named run is not there or is of another configuration.
+        RunError: The folder cannot be written.
+    """
+    fingerprint = fingerprint_of(config)
+    if resume is not None and resume != "auto":
+        return _named(Path(resume), fingerprint)
+    if resume == "auto":
+        found = [path for path in _unfinished(run_dir.parent, fingerprint) if path != run_dir]
+        if found:
+            return RunFolder(path=found[-1], is_resumed=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
+    except OSError as error:
+        raise RunError(f"the run folder {run_dir} cannot be written: {error.strerror}") from error
+    return RunFolder(path=run_dir, is_resumed=False)
+
+
+def fingerprint_of(config: dict[str, Any]) -> str:
+    """Return 64 hex digits that change with anything that shapes the result."""
+    shaping = {key: value for key, value in config.items() if key not in _WHERE}
+    text = json.dumps(shaping, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _named(path: Path, fingerprint: str) -> RunFolder:
+    if not (path / FINGERPRINT_NAME).is_file():
+        raise ConfigError("resume", str(path), "it must be auto or the folder of an earlier run")
+    if (path / FINGERPRINT_NAME).read_text(encoding="ascii").strip() != fingerprint:
+        raise ConfigError("resume", str(path), "that run must be of this very configuration")
+    return RunFolder(path=path, is_resumed=True)
+
+
+def _unfinished(parent: Path, fingerprint: str) -> list[Path]:
+    """Return runs of this configuration with a checkpoint and no model yet, oldest first."""
+    found = [
+        marker.parent
+        for marker in parent.glob(f"*/{FINGERPRINT_NAME}")
+        if marker.read_text(encoding="ascii").strip() == fingerprint
+        and (marker.parent / "checkpoints" / CHECKPOINT_NAME).is_file()
+        and not (marker.parent / FILE_NAME).exists()
+    ]
+    return sorted(found, key=lambda path: os.stat(path / "checkpoints" / CHECKPOINT_NAME).st_mtime_ns)

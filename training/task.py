@@ -1,0 +1,112 @@
+"""What is asked of a data set: its store, its targets, its splits and the labels of each.
+
+It deliberately does not know the model: baselines and networks answer the same task.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from holdfast.histories import Histories
+from holdfast.schema import Schema
+from training.data_config import DataConfig
+from training.labels import Labeller, Labels
+from training.splits import Split, Splits, check_learnable, raise_none_eligible, temporal_splits
+from training.store import HistoryStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readouts:
+    """Labelled cutoffs of one split, ascending by customer and time.
+
+    Attributes:
+        customer: Positions in the store.
+        cutoff_us: UTC microseconds.
+        labels: What came after them.
+    """
+
+    customer: Int64[ndarray, " readout"]
+    cutoff_us: Int64[ndarray, " readout"]
+    labels: Labels
+
+    def __len__(self) -> int:
+        """Return the number of cutoffs."""
+        return len(self.customer)
+
+    def take(self, rows: ndarray) -> "Readouts":
+        """Return some of them."""
+        return Readouts(
+            customer=self.customer[rows], cutoff_us=self.cutoff_us[rows], labels=self.labels.take(rows)
+        )
+
+    def sample(self, most: int, rng: np.random.Generator) -> "Readouts":
+        """Return at most ``most`` of them, at random, in their order."""
+        if len(self) <= most:
+            return self
+        return self.take(np.sort(rng.choice(len(self), most, replace=False)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A store with its temporal split.
+
+    Attributes:
+        name: Of the data set.
+        schema: Its declarations.
+        histories: All customers, memory-mapped.
+        labeller: The only one who looks past a cutoff.
+        splits: Train, validation, test, refit.
+    """
+
+    name: str
+    schema: Schema
+    histories: Histories
+    labeller: Labeller
+    splits: Splits
+
+    @classmethod
+    def of(cls, config: DataConfig, store: HistoryStore) -> "Task":
+        """Lay out the task that a data set's configuration asks of its store.
+
+        Raises:
+            ConfigError: The splits overlap or lie outside of the data.
+        """
+        return cls(
+            name=config.name,
+            schema=store.schema,
+            histories=store.histories,
+            labeller=Labeller(store.histories, store.schema, table=store.labels),
+            splits=temporal_splits(
+                store.schema,
+                config.cutoffs.train,
+                validation_us=config.validation_us,
+                test_us=config.test_us,
+                observed_from_us=store.index.observed_from_us,
+                observed_until_us=store.index.observed_until_us,
+            ),
+        )
+
+    def readouts(self, split: Split, *, seed: int = 0) -> Readouts:
+        """Draw and label every eligible cutoff of a split.
+
+        Args:
+            split: One of ``splits``.
+            seed: For policies that draw at random.
+
+        Returns:
+            Labelled cutoffs.
+
+        Raises:
+            ConfigError: Nobody is eligible, or only one class is there to learn from or judge by.
+        """
+        customers = np.arange(self.histories.num_customers, dtype=np.int64)
+        customer, cutoff_us = split.draw(self.labeller, customers, np.random.default_rng([seed, 2]))
+        if not len(customer):
+            raise_none_eligible(
+                self.labeller, name=split.name, times_us=getattr(split.candidates, "times_us", ())
+            )
+        labels = self.labeller.label(customer, cutoff_us, observed_until_us=split.observed_until_us)
+        check_learnable(labels, self.schema, name=split.name)
+        return Readouts(customer=customer, cutoff_us=cutoff_us, labels=labels)
