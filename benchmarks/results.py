@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -95,7 +96,8 @@ def report(
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)
-    console = console or Console()
+    # A log has no width of its own; 80 columns would break every row.
+    console = console or Console(width=None if sys.stdout.isatty() else 120)
     console.print(_table(benchmark, figures))
     console.print(
         f"{method}\nkept in {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}", style="dim"

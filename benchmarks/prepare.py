@@ -1,0 +1,135 @@
+"""Preparing: raw tables to history store, and the simulator that feeds it (``python -m benchmarks.prepare``).
+
+It deliberately does not know how preparing works: it calls what ``python -m training.prepare`` calls.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from benchmarks.measuring import ChildRun, interleaved, run_in_child
+from benchmarks.results import ROOT, Figure, report
+from training.data_config import DataConfig
+from training.prepare import prepare, simulated_folder
+from training.simulate import simulate
+from training.simulate.config import simulation_config
+
+MEBIBYTE = 2**20
+ONLINE_RETAIL_GOAL_SECONDS = 3.0
+EVENTS_PER_SECOND_GOAL = 1e6
+EVENTS_PER_CUSTOMER = 56.0
+"""About what a customer of the simulated data set leaves; the number that counts is read off the store."""
+
+
+def data_config(name: str, data_root: Path, *overrides: str) -> dict[str, Any]:
+    """Return ``conf/data/<name>.yaml`` as plain values, with its sources under a folder."""
+    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "conf")):
+        settings = compose("prepare", overrides=[f"data={name}", f"data_root={data_root}", *overrides])
+        plain = OmegaConf.to_container(settings.data, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def prepare_anew(plain: dict[str, Any], store_dir: Path) -> tuple[int, int]:
+    """Prepare a data set from its sources; return the numbers of events and of customers stored."""
+    store = prepare(DataConfig.from_plain(plain), store_dir=store_dir, force=True)
+    return store.histories.num_events, store.histories.num_customers
+
+
+def simulate_anew(plain: dict[str, Any]) -> int:
+    """Write a simulated data set's sources; return the number of events."""
+    config = DataConfig.from_plain(plain)
+    assert config.simulate is not None
+    return simulate(simulation_config(config.simulate), simulated_folder(config), overwrite=True).num_events
+
+
+def measure_real(data_root: Path, folder: Path, *, repeats: int) -> list[Figure]:
+    """Prepare Online Retail II several times, each in a fresh process."""
+    plain = data_config("online_retail_ii", data_root)
+    runs: list[ChildRun[tuple[int, int]]] = []
+
+    def once() -> float:
+        runs.append(run_in_child(prepare_anew, plain, folder / "online_retail_ii"))
+        return runs[-1].seconds
+
+    seconds = interleaved({"prepare": once}, repeats=repeats)["prepare"]
+    peak = max(run.peak_bytes for run in runs) / MEBIBYTE
+    name = "Online Retail II, 836,992 invoice lines to store"
+    return [
+        Figure(
+            name=name,
+            value=statistics.median(seconds),
+            unit="s",
+            goal=ONLINE_RETAIL_GOAL_SECONDS,
+            better="lower",
+        ),
+        Figure(name=f"{name}: peak memory", value=peak, unit="MiB", goal=None, better="lower"),
+    ]
+
+
+def measure_simulated(num_events: int, folder: Path, *, repeats: int) -> list[Figure]:
+    """Simulate about so many events once, and prepare them several times, each in a fresh process."""
+    customers = round(num_events / EVENTS_PER_CUSTOMER)
+    # No cutoffs: the truth is simulated forward many times over, and preparing does not read it.
+    overrides = (f"data.simulate.num_customers={customers}", "data.simulate.cutoffs=[]")
+    plain = data_config("simulated", folder / "raw", *overrides)
+    made = run_in_child(simulate_anew, plain)
+    runs = [run_in_child(prepare_anew, plain, folder / "simulated") for _ in range(repeats)]
+    events = runs[0].value[0]
+    rate = events / statistics.median(run.seconds for run in runs)
+    peak = max(run.peak_bytes for run in runs) / MEBIBYTE
+    name = f"simulated, {events:,} events to store"
+    return [
+        Figure(name=name, value=rate, unit="events/s", goal=EVENTS_PER_SECOND_GOAL, better="higher"),
+        Figure(name=f"{name}: peak memory", value=peak, unit="MiB", goal=None, better="lower"),
+        Figure(
+            name="simulating them, without the truth",
+            value=made.value / made.seconds,
+            unit="events/s",
+            goal=None,
+            better="higher",
+        ),
+        Figure(
+            name="simulating them: peak memory",
+            value=made.peak_bytes / MEBIBYTE,
+            unit="MiB",
+            goal=None,
+            better="lower",
+        ),
+    ]
+
+
+def main() -> None:
+    """Measure both data sets and keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=10_000_000, help="about how many events to simulate")
+    parser.add_argument("--repeats", type=int, default=3, help="how often each data set is prepared")
+    arguments = parser.parse_args()
+    console = Console(stderr=True)
+    data_root = Path(os.environ.get("HOLDFAST_DATA", "data"))
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
+        folder = Path(name)
+        figures = []
+        if (data_root / "online_retail_ii").is_dir():
+            console.print("preparing Online Retail II ...", style="dim")
+            figures += measure_real(data_root, folder, repeats=arguments.repeats)
+        else:
+            console.print("Online Retail II is left out: set HOLDFAST_DATA to the folder that holds it")
+        console.print(f"simulating and preparing about {arguments.events:,} events ...", style="dim")
+        figures += measure_simulated(arguments.events, folder, repeats=arguments.repeats)
+    method = (
+        f"medians of {arguments.repeats} runs, each in a fresh process, imports not counted; "
+        "memory is the most of any run, interpreter and libraries included"
+    )
+    report("prepare", figures, method=method)
+
+
+if __name__ == "__main__":
+    main()
