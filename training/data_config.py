@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from holdfast.errors import ConfigError
 from holdfast.plain import from_plain, to_plain
@@ -73,11 +73,22 @@ class TargetConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutoffsConfig:
-    """Cutoffs of the three splits; times as ISO text, read by :class:`DataConfig`."""
+    """Cutoffs of the three splits; times as ISO text, read by :class:`DataConfig`.
+
+    Attributes:
+        train: How training cutoffs are chosen.
+        validation: Where models are chosen and calibrated.
+        test: Where they are judged, once.
+        fit_on: ``train``: weights see windows up to the validation cutoff and are calibrated on
+            the validation window; ``refit``: they see every window that ends before the test
+            cutoff, and nothing later is left to calibrate on. Short histories want the latter,
+            once the model is chosen.
+    """
 
     train: TrainPolicy
     validation: tuple[str, ...]
     test: tuple[str, ...]
+    fit_on: Literal["train", "refit"] = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,9 +179,10 @@ class DataConfig:
         if not self.sources:
             raise ConfigError("data.sources", self.sources, "at least one source table is needed")
         declared = [*self.events.fields, *(self.customers.attributes if self.customers else ())]
-        taken = sorted({name for name in declared if name in RESERVED_COLUMNS})
+        taken = sorted({name for name in declared if name in RESERVED_COLUMNS or name.startswith("_")})
         if taken:
-            raise ConfigError("data.events.fields", taken, "these names belong to the canonical columns")
+            limit = f"{list(RESERVED_COLUMNS)} and names that begin with _ are taken"
+            raise ConfigError("data.events.fields", taken, limit)
         _ = self.schema, self.observed_from_us, self.observed_until_us
         self._check_order("validation", self.validation_us)
         self._check_order("test", self.test_us)

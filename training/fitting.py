@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from torch.utils.data import DataLoader, Sampler
 
 from training.batches import BatchingConfig, MicroBatch, PoolDataset, micro_batches
-from training.calibration import fit_calibration
+from training.calibration import Calibration, fit_calibration
 from training.fit_encoding import EncodingSettings, fit_encoding
 from training.fitted import FittedModel
 from training.losses import LossWeights
@@ -63,8 +63,10 @@ def fit(
         The model with averaged weights, in evaluation mode on the CPU.
     """
     pl.seed_everything(config.seed, workers=True, verbose=False)
-    train = task.readouts(task.splits.train, seed=config.seed)
-    validation = task.readouts(task.splits.validation, seed=config.seed)
+    train = task.readouts(task.fit_split, seed=config.seed)
+    # Refitted weights have seen the validation window: it can neither judge nor calibrate them.
+    has_validation = task.fit_on == "train"
+    validation = task.readouts(task.splits.validation, seed=config.seed) if has_validation else None
     model = build_model(task, config, train)
     module = TrainingModule(model, config.optimiser, config.weights, seed=config.seed)
     data = PoolData(task, config, model, train=train, validation=validation)
@@ -86,6 +88,8 @@ def fit(
             weights_only=True,
         )
     model = model.cpu().eval()
+    if validation is None:
+        return FittedModel(model=model, calibration=Calibration())
     raw = predict_raw(model, task.histories, customer=validation.customer, cutoff_us=validation.cutoff_us)
     return FittedModel(model=model, calibration=fit_calibration(raw, validation.labels, task.schema))
 
@@ -142,7 +146,7 @@ class PoolData(pl.LightningDataModule):
     """Training pools from the step where the trainer stands, and fixed validation batches."""
 
     def __init__(
-        self, task: Task, config: FitConfig, model: SequenceModel, *, train: Readouts, validation: Readouts
+        self, task: Task, config: FitConfig, model: SequenceModel, *, train: Readouts, validation: Readouts | None
     ) -> None:
         """Keep what batches are made of.
 
@@ -156,13 +160,14 @@ class PoolData(pl.LightningDataModule):
         super().__init__()
         self._task, self._config, self._model = task, config, model
         self._customers = np.unique(train.customer)
-        self._validation = validation.sample(VALIDATION_SAMPLE, np.random.default_rng([config.seed, 4]))
+        rng = np.random.default_rng([config.seed, 4])
+        self._validation = None if validation is None else validation.sample(VALIDATION_SAMPLE, rng)
 
     def train_dataloader(self) -> DataLoader[list[MicroBatch]]:
         """Return the pools of the steps that are still to be taken."""
         assert self.trainer is not None
         task, config = self._task, self._config
-        split = task.splits.train
+        split = task.fit_split
         pools = PoolDataset(
             task.histories,
             self._model.spec,
@@ -181,8 +186,10 @@ class PoolData(pl.LightningDataModule):
             pools, batch_size=None, sampler=RemainingSteps(self.trainer.global_step, len(pools))
         )
 
-    def val_dataloader(self) -> DataLoader[MicroBatch]:
-        """Return the validation batches, the same every time."""
+    def val_dataloader(self) -> DataLoader[MicroBatch] | list[MicroBatch]:
+        """Return the validation batches, the same every time; none where there is no validation."""
+        if self._validation is None:
+            return []
         customer, cutoff_us = self._validation.customer, self._validation.cutoff_us
         batches: list[MicroBatch] = []
         start = 0

@@ -4,6 +4,7 @@ It deliberately does not know the model: baselines and networks answer the same 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -58,6 +59,7 @@ class Task:
         histories: All customers, memory-mapped.
         labeller: The only one who looks past a cutoff.
         splits: Train, validation, test, refit.
+        fit_on: The split that weights are fitted on; ``refit`` leaves nothing to calibrate on.
     """
 
     name: str
@@ -65,6 +67,12 @@ class Task:
     histories: Histories
     labeller: Labeller
     splits: Splits
+    fit_on: Literal["train", "refit"] = "train"
+
+    @property
+    def fit_split(self) -> Split:
+        """The split that weights are fitted on."""
+        return self.splits.refit if self.fit_on == "refit" else self.splits.train
 
     @classmethod
     def of(cls, config: DataConfig, store: HistoryStore) -> "Task":
@@ -86,6 +94,7 @@ class Task:
                 observed_from_us=store.index.observed_from_us,
                 observed_until_us=store.index.observed_until_us,
             ),
+            fit_on=config.cutoffs.fit_on,
         )
 
     def readouts(self, split: Split, *, seed: int = 0) -> Readouts:
