@@ -1,0 +1,62 @@
+"""The readout features of some cutoffs as a matrix with names.
+
+It deliberately does not know how they were computed or scaled.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int64, Integer
+from numpy import ndarray
+
+from holdfast.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureMatrix:
+    """What a baseline is told about every cutoff.
+
+    Attributes:
+        values: Finite numbers.
+        names: One per column of ``values``.
+        ids: Categories as small integers, such as the last event types.
+    """
+
+    values: Float32[ndarray, "readout feature"]
+    names: tuple[str, ...]
+    ids: Integer[ndarray, "readout column"]
+
+    def __post_init__(self) -> None:
+        """Refuse columns without a name.
+
+        Raises:
+            ConfigError: There are more or fewer names than columns.
+        """
+        if len(self.names) != self.values.shape[1]:
+            limit = f"there are {self.values.shape[1]} columns"
+            raise ConfigError("features.names", len(self.names), limit)
+
+    def __len__(self) -> int:
+        """Return the number of readouts."""
+        return len(self.values)
+
+    def take(self, rows: ndarray) -> "FeatureMatrix":
+        """Return some readouts (positions or a mask)."""
+        return FeatureMatrix(values=self.values[rows], names=self.names, ids=self.ids[rows])
+
+    def column(self, name: str) -> Float32[ndarray, " readout"]:
+        """Return one column of ``values``.
+
+        Raises:
+            ConfigError: There is none of that name.
+        """
+        if name not in self.names:
+            raise ConfigError("features", name, f"the features are {list(self.names)}")
+        return self.values[:, self.names.index(name)]
+
+
+def sampled_rows(num: int, *, most: int, seed: int) -> Int64[ndarray, " row"]:
+    """Return all rows, or ``most`` of them at random, in order."""
+    if num <= most:
+        return np.arange(num)
+    return np.sort(np.random.default_rng(seed).choice(num, most, replace=False))
