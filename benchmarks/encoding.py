@@ -1,0 +1,177 @@
+"""Encoding of one request beside its inference (``python -m benchmarks.encoding``).
+
+It deliberately re-implements nothing of serving: the server's predictor is timed as it is, with a session
+that notes how long the graph itself runs. Weights do not matter to time, so the model is not trained.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from jaxtyping import Int64
+from numpy import ndarray
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from benchmarks.measuring import interleaved
+from benchmarks.prepare import data_config
+from benchmarks.results import ROOT, Figure, report
+from holdfast.encoding import EncodingSpec
+from holdfast.histories import Histories, ragged_range
+from holdfast.plain import from_plain
+from holdfast.schema import MICROSECONDS_PER_DAY
+from serving.predictor import Predictor, open_session
+from training.calibration import Calibration
+from training.data_config import DataConfig
+from training.fit_encoding import fit_encoding
+from training.model import ModelConfig, SequenceModel
+from training.model.graph import ScoringGraph
+from training.model.scales import fit_target_scales
+from training.onnx_export import export_onnx
+from training.prepare import prepare
+from training.task import Task
+
+SHARE_GOAL_PERCENT = 5.0
+NUM_CUSTOMERS = 64
+NUM_EVENTS = 64
+SIMULATED_CUSTOMERS = 2_000
+
+
+class TimedSession:
+    """A session that adds up how long the graph runs; everything else is the session's own."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        """Stand before a session."""
+        self._session = session
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer as the session does."""
+        return getattr(self._session, name)
+
+    def run(self, names: Any, inputs: Any) -> Any:
+        """Run the graph and add its wall time."""
+        start = time.perf_counter()
+        outputs = self._session.run(names, inputs)
+        self.seconds += time.perf_counter() - start
+        return outputs
+
+
+def first_events(
+    histories: Histories, *, num_customers: int, num_events: int, history_days: int
+) -> tuple[Histories, Int64[ndarray, " customer"]]:
+    """Return the first events of some customers who have so many in time, and when each one's last came."""
+    customers = np.flatnonzero(np.diff(histories.offsets) >= num_events)
+    starts = histories.offsets[customers]
+    span_us = histories.occurred_at_us[starts + num_events - 1] - histories.occurred_at_us[starts]
+    customers = customers[span_us < history_days * MICROSECONDS_PER_DAY][:num_customers]
+    if len(customers) < num_customers:
+        raise SystemExit(
+            f"only {len(customers)} of {num_customers} customers have {num_events} events in time"
+        )
+    starts = histories.offsets[customers]
+    rows, offsets = ragged_range(starts, starts + num_events)
+    taken = histories.take(customers)
+    request = Histories(
+        offsets=offsets,
+        occurred_at_us=histories.occurred_at_us[rows],
+        event_type=histories.event_type.take(rows),
+        categorical={name: column.take(rows) for name, column in histories.categorical.items()},
+        numeric={name: column[rows] for name, column in histories.numeric.items()},
+        attributes=taken.attributes,
+    )
+    return request, request.occurred_at_us[offsets[1:] - 1]
+
+
+def build(model_name: str, folder: Path) -> tuple[Histories, EncodingSpec, TimedSession]:
+    """Simulate a shop, fit the encoding to it and export a model of the named configuration."""
+    overrides = (f"data.simulate.num_customers={SIMULATED_CUSTOMERS}", "data.simulate.cutoffs=[]")
+    config = DataConfig.from_plain(data_config("simulated", folder / "raw", *overrides))
+    store = prepare(config, store_dir=folder / "store")
+    train = (task := Task.of(config, store)).readouts(task.fit_split)
+    spec = fit_encoding(
+        store.histories, store.schema, config.encoding, customer=train.customer, cutoff_us=train.cutoff_us
+    )
+    settings = OmegaConf.load(ROOT / "conf" / "model" / f"{model_name}.yaml")
+    model_config = from_plain(ModelConfig, OmegaConf.to_container(settings))
+    scales = fit_target_scales(store.schema, train.labels, use_tied_amounts=model_config.use_tied_amounts)
+    graph = ScoringGraph(SequenceModel(spec, model_config, scales).eval(), Calibration())
+    path = folder / "model.onnx"
+    export_onnx(graph.eval(), spec=spec, path=path)
+    return store.histories, spec, TimedSession(open_session(path.read_bytes()))
+
+
+def measure(
+    request: Histories, as_of_us: ndarray, spec: EncodingSpec, session: TimedSession, *, repeats: int
+) -> list[Figure]:
+    """Time whole predictions and the graph's part of each; what is left is encoding and padding."""
+    predictor = Predictor(session, spec)
+    predictor.warm_up()
+    inferring: list[float] = []
+
+    def predict() -> float:
+        session.seconds = 0.0
+        start = time.perf_counter()
+        found = predictor.predict(request, as_of_us)
+        elapsed = time.perf_counter() - start
+        assert int(found.num_used.sum()) == request.num_events, "the request is not what the figure says"
+        inferring.append(session.seconds)
+        return elapsed - session.seconds
+
+    predict()
+    inferring.clear()
+    encoding = interleaved({"encoding": predict}, repeats=repeats)["encoding"]
+    shares = [100 * own / graph for own, graph in zip(encoding, inferring, strict=True)]
+    size = f"{request.num_customers} customers of {NUM_EVENTS} events"
+    return [
+        Figure(
+            name=f"encoding {size}, share of inference",
+            value=statistics.median(shares),
+            unit="%",
+            goal=SHARE_GOAL_PERCENT,
+            better="lower",
+        ),
+        Figure(
+            name=f"encoding {size}",
+            value=1000 * statistics.median(encoding),
+            unit="ms",
+            goal=None,
+            better="lower",
+        ),
+        Figure(
+            name=f"inference for {size}",
+            value=1000 * statistics.median(inferring),
+            unit="ms",
+            goal=None,
+            better="lower",
+        ),
+    ]
+
+
+def main() -> None:
+    """Measure the default model and keep the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="transformer", help="a configuration of conf/model")
+    parser.add_argument("--repeats", type=int, default=100, help="how often the request is predicted")
+    arguments = parser.parse_args()
+    Console(stderr=True).print(f"simulating a shop and exporting {arguments.model} ...", style="dim")
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
+        histories, spec, session = build(arguments.model, Path(name))
+        request, as_of_us = first_events(
+            histories, num_customers=NUM_CUSTOMERS, num_events=NUM_EVENTS, history_days=spec.history_days
+        )
+        figures = measure(request, as_of_us, spec, session, repeats=arguments.repeats)
+    method = (
+        f"medians of {arguments.repeats} predictions by the server's predictor, model {arguments.model}, "
+        "one thread; encoding is everything but the graph: windows, features, padding, order"
+    )
+    report("encoding", figures, method=method)
+
+
+if __name__ == "__main__":
+    main()
