@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,8 @@ class Manifest:
         if [target.name for target in self.targets] != declared:
             names = [target.name for target in self.targets]
             raise ConfigError("manifest.targets", names, f"the schema declares {declared}")
+        if not _has_zone(self.created_at):
+            raise ConfigError("manifest.created_at", self.created_at, "it must be an ISO 8601 time with zone")
         if not 0 < self.tolerance < 1:
             raise ConfigError("manifest.tolerance", self.tolerance, "it must lie between 0 and 1")
         for name in self.files:
@@ -242,3 +245,10 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ArtifactError(path, f"it cannot be read ({error.strerror or error})") from error
+
+
+def _has_zone(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

@@ -1,0 +1,149 @@
+"""The server's life: listen, load and verify, serve, drain, stop.
+
+It deliberately does not know what a call does, nor where settings come from.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from holdfast.errors import RunError
+from holdfast.v1 import scoring_pb2
+from holdfast.v1.scoring_pb2_grpc import add_ScoringServiceServicer_to_server
+from serving.artifact import Artifact
+from serving.servicer import ScoringServicer
+from serving.settings import Settings
+
+SCORING_SERVICE = scoring_pb2.DESCRIPTOR.services_by_name["ScoringService"].full_name
+_log = logging.getLogger(__name__)
+
+
+class ScoringServer:
+    """A gRPC server with the scoring service, health and reflection on one port.
+
+    Attributes:
+        port: The port that it listens on, once started.
+        servicer: The scoring service.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Keep the settings; nothing is opened yet."""
+        self.port = 0
+        self.servicer = ScoringServicer(
+            limits=settings.limits, workers=settings.workers, max_in_flight=settings.max_in_flight
+        )
+        self._settings = settings
+        self._health = health.aio.HealthServicer()
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self) -> None:
+        """Listen, and say NOT_SERVING until :meth:`load` has succeeded.
+
+        Raises:
+            RunError: The address cannot be listened on.
+        """
+        options = (
+            ("grpc.max_receive_message_length", self._settings.max_message_bytes),
+            ("grpc.max_send_message_length", -1),
+            # Two servers on one port would share its connections without anybody noticing.
+            ("grpc.so_reuseport", 0),
+        )
+        self._server = grpc.aio.server(options=options)
+        add_ScoringServiceServicer_to_server(self.servicer, self._server)  # type: ignore[no-untyped-call]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (SCORING_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+        await self._say(is_serving=False)
+        address = f"{self._settings.host}:{self._settings.port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise RunError(
+                f"cannot listen on {address}: is the port taken, the address this machine's?"
+            ) from error
+        await self._server.start()
+        _log.info("listening", extra={"host": self._settings.host, "port": self.port})
+
+    async def load(self) -> None:
+        """Load and verify the artifact on a thread, then say SERVING.
+
+        Raises:
+            ArtifactError: It cannot be served.
+        """
+        settings = self._settings
+        artifact = await asyncio.to_thread(
+            Artifact.load, settings.artifact, schema_fingerprint=settings.schema_fingerprint
+        )
+        self.servicer.open(artifact)
+        await self._say(is_serving=True)
+        manifest = artifact.manifest
+        extra = {"model": manifest.name, "version": manifest.version, "port": self.port}
+        _log.info("serving", extra=extra)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Say NOT_SERVING, take no more calls, and let those in flight end.
+
+        Args:
+            grace_seconds: How long they may take; what is left then is cancelled.
+        """
+        await self._health.enter_graceful_shutdown()
+        _log.info("stopping", extra={"grace_seconds": grace_seconds})
+        if self._server is not None:
+            await self._server.stop(grace_seconds)
+        # A cancelled call's worker ends before its next run; the event loop stays free meanwhile.
+        await asyncio.to_thread(self.servicer.close)
+        _log.info("stopped")
+
+    async def _say(self, *, is_serving: bool) -> None:
+        statuses = health_pb2.HealthCheckResponse
+        for service in (health.OVERALL_HEALTH, SCORING_SERVICE):
+            await self._health.set(service, statuses.SERVING if is_serving else statuses.NOT_SERVING)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: What the server was told.
+
+    Raises:
+        ArtifactError: The artifact cannot be served.
+        RunError: The address cannot be listened on.
+    """
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = ScoringServer(settings)
+    stopped = asyncio.create_task(stopping.wait())
+    try:
+        await server.start()
+        loaded = asyncio.create_task(server.load())
+        await asyncio.wait((loaded, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if loaded.done():
+            await loaded
+            if settings.port_file is not None:
+                _write_port(settings.port_file, server.port)
+            await stopped
+        loaded.cancel()
+    finally:
+        stopped.cancel()
+        await server.stop(settings.grace_seconds)
+        if settings.port_file is not None:
+            settings.port_file.unlink(missing_ok=True)
+
+
+def _write_port(path: Path, port: int) -> None:
+    """Write the file in one step, so that whoever waits for it never reads half of it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(f"{port}\n", encoding="ascii")
+        partial.replace(path)
+    except OSError as error:
+        raise RunError(f"cannot write the port file {path}: {error.strerror}") from error

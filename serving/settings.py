@@ -1,0 +1,103 @@
+"""Settings of the server, from flags and the environment (``HOLDFAST_*``); flags win.
+
+It deliberately checks form and range alone: whether a folder holds an artifact is found out
+by opening it.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+
+from holdfast.errors import ConfigError
+from holdfast.wire import Limits
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """Everything that a server can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HOLDFAST_",
+        frozen=True,
+        use_attribute_docstrings=True,
+        cli_prog_name="python -m serving",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_exit_on_error=False,
+    )
+
+    artifact: Path
+    """Folder of the artifact."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on: loopback unless told otherwise."""
+
+    port: int = Field(default=50051, ge=0, le=65_535)
+    """Port to listen on; 0 takes a free one."""
+
+    port_file: Path | None = None
+    """File to write the port into once the server is serving; removed when it stops."""
+
+    schema_fingerprint: str = ""
+    """Schema that the artifact must have; empty for any."""
+
+    workers: int = Field(default_factory=_num_cores, ge=1, le=256)
+    """Threads that score, one request each; by default one per core."""
+
+    max_in_flight: int = Field(default=64, ge=1)
+    """Requests being scored or waiting for a worker; one more is refused with RESOURCE_EXHAUSTED."""
+
+    max_customers: int = Field(default=1_024, ge=1)
+    """Most customers of one request."""
+
+    max_events_per_customer: int = Field(default=100_000, ge=1)
+    """Most events of one customer; a customer with more is refused, the others are scored."""
+
+    max_message_bytes: int = Field(default=32 * 1_024 * 1_024, ge=1_024, le=2**31 - 1)
+    """Largest request in bytes."""
+
+    grace_seconds: float = Field(default=20.0, ge=0)
+    """How long requests in flight may take to end after SIGTERM or SIGINT."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least level that is logged."""
+
+    @property
+    def limits(self) -> Limits:
+        """What the server takes."""
+        return Limits(
+            max_customers=self.max_customers,
+            max_events_per_customer=self.max_events_per_customer,
+            max_message_bytes=self.max_message_bytes,
+        )
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """Read flags and environment.
+
+    Args:
+        arguments: Flags, without the program's name.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ConfigError: A setting is missing, unknown, of the wrong type or out of range.
+    """
+    try:
+        return CliApp.run(Settings, cli_args=list(arguments))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        flag = f"--{name.replace('_', '-')} (HOLDFAST_{name.upper()})"
+        given = None if first["type"] == "missing" else first["input"]
+        raise ConfigError(flag, given, first["msg"]) from error
+    except SettingsError as error:
+        raise ConfigError("flags", list(arguments), str(error)) from error
