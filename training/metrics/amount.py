@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float64, Real
 from numpy import ndarray
 
-from training.metrics.ranking import Ranking, binned, ratio
+from training.metrics.ranking import Ranking, ratio
 
 NUM_DECILES = 10
 
@@ -39,15 +39,13 @@ def amount_metrics(
     by_label, by_mean = Ranking.of(label), Ranking.of(mean)
     mass = weights.sum(axis=-1)
     actual = weights @ label
-    deciles = by_mean.equal_mass_bins(NUM_DECILES)
+    gaps = np.abs(by_mean.bin_totals(weights * (mean - label), NUM_DECILES)).sum(axis=-1)
     metrics = {
         "normalised_gini": ratio(_gini(by_mean, label, weights), _gini(by_label, label, weights)),
         "spearman": _spearman(by_mean, by_label, weights),
         "mae_of_mean": ratio(weights @ np.abs(mean - label), mass),
         "rmse": np.sqrt(ratio(weights @ (mean - label) ** 2, mass)),
-        "decile_mape": ratio(
-            np.abs(weights @ binned(mean - label, deciles, NUM_DECILES)).sum(axis=-1), actual
-        ),
+        "decile_mape": ratio(gaps, actual),
         "total_ratio": ratio(weights @ mean, actual),
     }
     if median is not None:

@@ -11,7 +11,8 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 CONFIDENCE = 0.95
-_NUMBERS_AT_ONCE = 2_000_000
+_NUMBERS_AT_ONCE = 100_000
+"""Fewer than fit into a cache of a core, more than make the calls worth it."""
 
 Metrics = Callable[[Float64[ndarray, "replicate readout"]], Mapping[str, Float64[ndarray, " replicate"]]]
 

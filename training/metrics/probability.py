@@ -7,13 +7,14 @@ import numpy as np
 from jaxtyping import Float64, Real
 from numpy import ndarray
 
-from training.metrics.ranking import Ranking, binned, ratio
+from training.metrics.ranking import Ranking, ratio
 
 SMALLEST_PROBABILITY = 1e-7
 """Log loss reads probabilities no closer to 0 and 1 than this, so that one sure error stays finite."""
 
 NUM_CALIBRATION_BINS = 15
 TOP_SHARE = 0.1
+_TINY = np.finfo(np.float64).tiny
 
 
 def probability_metrics(
@@ -63,7 +64,7 @@ def _auroc(positive: ndarray, total: ndarray) -> ndarray:
 def _average_precision(positive: ndarray, total: ndarray) -> ndarray:
     from_top, all_from_top = _from_top(positive), _from_top(total)
     # Where nothing is at or above a threshold, nothing positive is at it either.
-    precision = np.divide(from_top, all_from_top, out=np.zeros_like(from_top), where=all_from_top > 0)
+    precision = from_top / np.maximum(all_from_top, _TINY)
     return ratio((positive * precision).sum(axis=-1), positive.sum(axis=-1))
 
 
@@ -71,7 +72,7 @@ def _lift(positive: ndarray, total: ndarray, share: float) -> ndarray:
     mass = total.sum(axis=-1)
     above = _from_top(total) - total
     taken = np.clip(share * mass[..., None] - above, 0.0, total)
-    rate = np.divide(positive, total, out=np.zeros_like(positive), where=total > 0)
+    rate = positive / np.maximum(total, _TINY)
     top_rate = ratio((taken * rate).sum(axis=-1), taken.sum(axis=-1))
     return ratio(top_rate, ratio(positive.sum(axis=-1), mass))
 
@@ -82,5 +83,5 @@ def _from_top(per_group: ndarray) -> ndarray:
 
 def _calibration_gaps(ranking: Ranking, label: ndarray, probability: ndarray, weights: ndarray) -> ndarray:
     """Return the sum over bins of |sum of label - probability|; the bins are those of all readouts."""
-    bins = ranking.equal_mass_bins(NUM_CALIBRATION_BINS)
-    return np.abs(weights @ binned(label - probability, bins, NUM_CALIBRATION_BINS)).sum(axis=-1)
+    gaps = ranking.bin_totals(weights * (label - probability), NUM_CALIBRATION_BINS)
+    return np.abs(gaps).sum(axis=-1)

@@ -59,6 +59,14 @@ class Ranking:
         ranks = self.of_members(self.mid_ranks(np.ones(num)))
         return np.minimum((ranks - 0.5) / num * num_bins, num_bins - 1).astype(np.int64)
 
+    def bin_totals(
+        self, addends: Float64[ndarray, "*replicate readout"], num_bins: int
+    ) -> Float64[ndarray, "*replicate bin"]:
+        """Return the sum of addends over every bin of equal mass that is not empty."""
+        bins = self.equal_mass_bins(num_bins)[self.order]
+        starts = np.flatnonzero(np.diff(bins, prepend=-1))
+        return np.add.reduceat(addends[..., self.order], starts, axis=-1)
+
 
 def ratio(
     numerator: Float64[ndarray, " replicate"], denominator: Float64[ndarray, " replicate"]
@@ -66,12 +74,3 @@ def ratio(
     """Return the quotient, NaN where the denominator is 0: a metric that is not defined there."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(denominator != 0, np.divide(numerator, denominator), np.nan)
-
-
-def binned(
-    values: Float64[ndarray, " readout"], bins: Int64[ndarray, " readout"], num_bins: int
-) -> Float64[ndarray, "readout bin"]:
-    """Return values spread over the columns of their bins: weights times this are sums per bin."""
-    spread = np.zeros((len(values), num_bins))
-    spread[np.arange(len(values)), bins] = values
-    return spread

@@ -1,0 +1,300 @@
+"""The result of an evaluation: every model on the same readouts, as plain values for JSON.
+
+It deliberately does not know how predictions were made, and draws nothing:
+:mod:`training.evaluation_table` shows a result on the terminal, :mod:`training.report` as a page.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, TypedDict
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from holdfast.errors import ConfigError
+from holdfast.schema import Schema, Target
+from training.metrics.amount import amount_metrics
+from training.metrics.bootstrap import CONFIDENCE, Bootstrap, Sample, num_replicates_for
+from training.metrics.curves import decile_rows, gains_points, reliability_bins, roc_points
+from training.metrics.probability import probability_metrics
+from training.outcomes import Outcomes, Predictions
+from training.splits import iso
+
+TRUTH = "truth"
+"""Name of the model that knows what the simulator knows."""
+
+WITHOUT_INTERVAL = frozenset({"calibration_error", "decile_mape"})
+"""Sums of absolute values only grow by resampling: their percentiles would lie above the value."""
+
+FORM = 1
+
+
+class Interval(TypedDict):
+    """A value with its 95 % interval; None where it is not defined or has no interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class ModelResult(TypedDict):
+    """One model on one question.
+
+    ``metrics`` are those of :mod:`training.metrics`, and where the truth is known
+    ``share_of_best_auroc`` (AUROC over that of the truth), ``share_of_best_above_chance`` (the
+    same after taking off .5) or ``share_of_best_gini``. ``curves`` are points to draw: ``roc``,
+    ``gains``, ``reliability`` of a probability, ``gains`` and ``deciles`` of an amount.
+    """
+
+    metrics: dict[str, Interval]
+    curves: dict[str, list[Any]]
+
+
+class HorizonResult(TypedDict):
+    """One question: a target within a horizon.
+
+    ``mean`` is the mean label: the base rate of a probability, the mean amount. ``differences``
+    are the main model minus each other one, on resampled customers alike. ``left_out`` names
+    models that did not answer every readout, with the number of unanswered ones.
+    """
+
+    horizon_days: int
+    num_readouts: int
+    num_unknown: int
+    mean: float | None
+    models: dict[str, ModelResult]
+    differences: dict[str, dict[str, Interval]]
+    left_out: dict[str, int]
+
+
+class TargetResult(TypedDict):
+    """One target at all of its horizons; ``unit`` is a currency, a field's unit or empty."""
+
+    name: str
+    kind: Literal["time_to_event", "amount", "count"]
+    form: str | None
+    unit: str
+    horizons: list[HorizonResult]
+
+
+class CutoffCount(TypedDict):
+    """How many readouts one cutoff has."""
+
+    at: str
+    num_readouts: int
+
+
+class EvaluationResult(TypedDict):
+    """Everything that an evaluation says; ``json.dumps(..., allow_nan=False)`` takes it."""
+
+    form: int
+    split: str
+    main: str
+    models: list[str]
+    num_readouts: int
+    num_customers: int
+    cutoffs: list[CutoffCount]
+    num_replicates: int
+    confidence: float
+    targets: list[TargetResult]
+    seconds: NotRequired[float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """Labels and predictions of one target and horizon, on readouts where the label is known."""
+
+    labels: ndarray
+    predicted: Mapping[str, ndarray]
+    median: Mapping[str, ndarray]
+
+
+def evaluate(
+    schema: Schema,
+    *,
+    split: str,
+    customer: Int64[ndarray, " readout"],
+    cutoff_us: Int64[ndarray, " readout"],
+    outcomes: Outcomes,
+    predictions: Mapping[str, Predictions],
+    main: str,
+    num_replicates: int | None = None,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Judge models on the same readouts.
+
+    Args:
+        schema: The targets.
+        split: Name of the split, for people.
+        customer: Of every readout: intervals resample customers.
+        cutoff_us: Of every readout.
+        outcomes: What came; unknown ones are left out, question by question, and counted.
+        predictions: Of every model by name, in the order of tables; ``truth`` is the simulator's.
+            A target that a model does not answer is left out there.
+        main: The model that the others are compared with.
+        num_replicates: Resamples of the bootstrap; None chooses by the number of readouts.
+        seed: Of the resamples.
+
+    Returns:
+        The result.
+
+    Raises:
+        ConfigError: ``main`` is not among the models, or there is no readout.
+    """
+    if main not in predictions:
+        raise ConfigError("evaluation.main", main, f"the models are {list(predictions)}")
+    if not len(customer):
+        raise ConfigError(f"evaluation.{split}", 0, "at least one readout is needed")
+    chosen = num_replicates_for(len(customer)) if num_replicates is None else num_replicates
+    times, counts = np.unique(cutoff_us, return_counts=True)
+    targets = []
+    for target in schema.targets:
+        asked = [
+            _answered(
+                target, at, customer, outcomes, predictions, main=main, num_replicates=chosen, seed=seed
+            )
+            for at in range(len(target.horizons_days))
+        ]
+        unit = unit_of(schema, target)
+        targets.append(
+            TargetResult(name=target.name, kind=target.kind, form=target.form, unit=unit, horizons=asked)
+        )
+    return EvaluationResult(
+        form=FORM,
+        split=split,
+        main=main,
+        models=list(predictions),
+        num_readouts=len(customer),
+        num_customers=len(np.unique(customer)),
+        cutoffs=[
+            CutoffCount(at=iso(int(time)), num_readouts=int(count))
+            for time, count in zip(times, counts, strict=True)
+        ],
+        num_replicates=chosen,
+        confidence=CONFIDENCE,
+        targets=targets,
+    )
+
+
+def unit_of(schema: Schema, target: Target) -> str:
+    """Return what an amount is counted in: the currency, the field's unit, or nothing."""
+    field = next((field for field in schema.fields if field.name == target.field), None)
+    if field is None:
+        return ""
+    return schema.currency if field.kind == "money" else field.unit
+
+
+def _answered(
+    target: Target,
+    at: int,
+    customer: ndarray,
+    outcomes: Outcomes,
+    predictions: Mapping[str, Predictions],
+    *,
+    main: str,
+    num_replicates: int,
+    seed: int,
+) -> HorizonResult:
+    labels = (
+        outcomes.happened[target.name][:, at]
+        if target.name in outcomes.happened
+        else outcomes.values[target.name]
+    )
+    is_known = ~np.isnan(labels)
+    question, left_out = _question(target, at, labels, is_known, predictions)
+    result = HorizonResult(
+        horizon_days=target.horizons_days[at],
+        num_readouts=int(is_known.sum()),
+        num_unknown=int((~is_known).sum()),
+        mean=_plain(labels[is_known].mean(dtype=np.float64)) if is_known.any() else None,
+        models={},
+        differences={},
+        left_out=left_out,
+    )
+    if not is_known.any():
+        return result
+    bootstrap = Bootstrap(customer[is_known], num_replicates=num_replicates, seed=seed)
+    samples = {name: _samples(target, question, name, bootstrap) for name in question.predicted}
+    for name, own in samples.items():
+        shares = _shares_of_best(own, samples[TRUTH]) if TRUTH in samples and name != TRUTH else {}
+        metrics = {metric: _interval(metric, sample) for metric, sample in (own | shares).items()}
+        result["models"][name] = ModelResult(metrics=metrics, curves=_curves(target, question, name))
+    for name, other in samples.items():
+        if main in samples and name != main:
+            common = [metric for metric in samples[main] if metric in other]
+            result["differences"][name] = {
+                metric: _interval(metric, samples[main][metric].minus(other[metric])) for metric in common
+            }
+    return result
+
+
+def _question(
+    target: Target, at: int, labels: ndarray, is_known: ndarray, predictions: Mapping[str, Predictions]
+) -> tuple[_Question, dict[str, int]]:
+    predicted, median, left_out = {}, {}, {}
+    for name, said in predictions.items():
+        if target.name in said.probability:
+            answer = said.probability[target.name][:, at]
+        elif target.name in said.expected:
+            answer = said.expected[target.name]
+        else:
+            continue
+        num_missing = int((~np.isfinite(answer[is_known])).sum())
+        if num_missing:
+            left_out[name] = num_missing
+            continue
+        predicted[name] = answer[is_known].astype(np.float64)
+        if target.name in said.median:
+            median[name] = said.median[target.name][is_known].astype(np.float64)
+    return _Question(labels=labels[is_known].astype(np.float64), predicted=predicted, median=median), left_out
+
+
+def _samples(target: Target, question: _Question, name: str, bootstrap: Bootstrap) -> dict[str, Sample]:
+    labels, predicted = question.labels, question.predicted[name]
+    if target.kind == "time_to_event":
+        return bootstrap.samples(lambda weights: probability_metrics(labels, predicted, weights))
+    return bootstrap.samples(
+        lambda weights: amount_metrics(labels, predicted, question.median.get(name), weights)
+    )
+
+
+def _shares_of_best(own: Mapping[str, Sample], best: Mapping[str, Sample]) -> dict[str, Sample]:
+    if "auroc" in own:
+        return {
+            "share_of_best_auroc": _share(own["auroc"], best["auroc"], 0.0),
+            "share_of_best_above_chance": _share(own["auroc"], best["auroc"], 0.5),
+        }
+    return {"share_of_best_gini": _share(own["normalised_gini"], best["normalised_gini"], 0.0)}
+
+
+def _share(own: Sample, best: Sample, start: float) -> Sample:
+    values = np.concatenate([[own.value], own.replicates]) - start
+    bests = np.concatenate([[best.value], best.replicates]) - start
+    shares = np.divide(values, bests, out=np.full(len(values), np.nan), where=bests > 0)
+    return Sample(value=float(shares[0]), replicates=shares[1:])
+
+
+def _interval(metric: str, sample: Sample) -> Interval:
+    estimate = sample.estimate()
+    has_interval = metric not in WITHOUT_INTERVAL
+    return Interval(
+        value=_plain(estimate.value),
+        low=_plain(estimate.low) if has_interval else None,
+        high=_plain(estimate.high) if has_interval else None,
+    )
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _curves(target: Target, question: _Question, name: str) -> dict[str, list[Any]]:
+    labels, predicted = question.labels, question.predicted[name]
+    if target.kind == "time_to_event":
+        return {
+            "roc": roc_points(labels, predicted),
+            "gains": gains_points(labels, predicted),
+            "reliability": reliability_bins(labels, predicted),
+        }
+    return {"gains": gains_points(labels, predicted), "deciles": decile_rows(labels, predicted)}

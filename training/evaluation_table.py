@@ -1,0 +1,160 @@
+"""An evaluation's result as a table for the terminal.
+
+It deliberately computes nothing: every figure stands in the result.
+"""
+
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from training.evaluation import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """How a metric is shown.
+
+    Attributes:
+        metric: Its name in the result.
+        title: For people.
+        better: ``high``, ``low``, or ``one`` for a ratio that should be 1.
+        form: Format of the value.
+        has_interval: Whether its interval is shown beside it.
+    """
+
+    metric: str
+    title: str
+    better: str
+    form: str
+    has_interval: bool = False
+
+
+PROBABILITY_COLUMNS = (
+    Column(metric="auroc", title="AUROC", better="high", form=".3f", has_interval=True),
+    Column(metric="average_precision", title="avg. precision", better="high", form=".3f"),
+    Column(metric="log_loss", title="log loss", better="low", form=".4f"),
+    Column(metric="brier", title="Brier", better="low", form=".4f"),
+    Column(metric="calibration_error", title="calib. error", better="low", form=".3f"),
+    Column(metric="lift_at_10", title="lift at 10 %", better="high", form=".2f"),
+    Column(metric="share_of_best_auroc", title="of best AUROC", better="high", form=".1%"),
+)
+AMOUNT_COLUMNS = (
+    Column(metric="normalised_gini", title="norm. Gini", better="high", form=".3f", has_interval=True),
+    Column(metric="spearman", title="Spearman", better="high", form=".3f"),
+    Column(metric="mae_of_mean", title="MAE of mean", better="low", form=",.2f"),
+    Column(metric="mae_of_median", title="MAE of median", better="low", form=",.2f"),
+    Column(metric="rmse", title="RMSE", better="low", form=",.1f"),
+    Column(metric="decile_mape", title="decile MAPE", better="low", form=".1%"),
+    Column(metric="total_ratio", title="predicted/actual", better="one", form=".2f"),
+    Column(metric="share_of_best_gini", title="of best Gini", better="high", form=".1%"),
+)
+
+
+def render_table(result: EvaluationResult) -> RenderableType:
+    """Return one table per target: a row per horizon and model, the best of each column in bold.
+
+    Args:
+        result: Of :func:`training.evaluation.evaluate`.
+    """
+    return Group(*(_target_table(result, target) for target in result["targets"]))
+
+
+def columns_of(target: TargetResult) -> tuple[Column, ...]:
+    """Return the columns that any model of a target has a value for."""
+    wanted = PROBABILITY_COLUMNS if target["kind"] == "time_to_event" else AMOUNT_COLUMNS
+    present = {
+        metric
+        for horizon in target["horizons"]
+        for model in horizon["models"].values()
+        for metric, interval in model["metrics"].items()
+        if interval["value"] is not None
+    }
+    return tuple(column for column in wanted if column.metric in present)
+
+
+def best_models(horizon: HorizonResult, column: Column) -> set[str]:
+    """Return who is best, as far as the shown digits tell; the truth does not compete."""
+    shown = {
+        name: format(value, column.form)
+        for name, model in horizon["models"].items()
+        if name != TRUTH and (value := _value(model["metrics"], column.metric)) is not None
+    }
+    if len(shown) < 2:
+        return set()
+    distance = {
+        name: _distance(_value(horizon["models"][name]["metrics"], column.metric), column) for name in shown
+    }
+    best = shown[min(distance, key=lambda name: distance[name])]
+    return {name for name, text in shown.items() if text == best}
+
+
+def _target_table(result: EvaluationResult, target: TargetResult) -> Table:
+    cutoffs = [cutoff["at"] for cutoff in result["cutoffs"]]
+    span = cutoffs[0] if len(cutoffs) == 1 else f"{cutoffs[0]} to {cutoffs[-1]} ({len(cutoffs)} cutoffs)"
+    unit = f", {target['unit']}" if target["unit"] else ""
+    table = Table(
+        title=Text(
+            f"{target['name']}{unit} · {result['split']} at {span} · {result['num_customers']:,} customers"
+        ),
+        title_justify="left",
+        caption="[ ] 95 % interval over customers; bold is best",
+        caption_justify="left",
+    )
+    columns = columns_of(target)
+    table.add_column("days", justify="right")
+    table.add_column("model")
+    for column in columns:
+        table.add_column(column.title, justify="right")
+    for horizon in target["horizons"]:
+        _add_rows(table, result, horizon, columns, is_rate=target["kind"] == "time_to_event")
+    return table
+
+
+def _add_rows(
+    table: Table,
+    result: EvaluationResult,
+    horizon: HorizonResult,
+    columns: tuple[Column, ...],
+    *,
+    is_rate: bool,
+) -> None:
+    best = {column.metric: best_models(horizon, column) for column in columns}
+    days, blank = str(horizon["horizon_days"]), [""] * len(columns)
+    if not horizon["models"]:
+        table.add_row(days, Text(f"no known outcome of {horizon['num_unknown']:,}", style="dim"), *blank)
+    for name, model in horizon["models"].items():
+        cells = []
+        for column in columns:
+            style = "bold" if name in best[column.metric] else ""
+            cells.append(_cell(model["metrics"].get(column.metric), column, style=style))
+        style = "dim italic" if name == TRUTH else "cyan" if name == result["main"] else ""
+        table.add_row(days, Text(name, style=style), *cells)
+        days = ""
+    for name, count in horizon["left_out"].items():
+        table.add_row(days, Text(f"{name}: no answer for {count:,}", style="dim"), *blank)
+    if horizon["mean"] is not None and is_rate:
+        table.add_row("", Text(f"base rate {horizon['mean']:.1%}", style="dim"), *blank)
+    elif horizon["mean"] is not None:
+        table.add_row("", Text(f"mean {horizon['mean']:,.2f}", style="dim"), *blank)
+    table.add_section()
+
+
+def _cell(interval: Interval | None, column: Column, *, style: str) -> Text:
+    if interval is None or interval["value"] is None:
+        return Text("-", style="dim")
+    text = Text(format(interval["value"], column.form), style=style)
+    low, high = interval["low"], interval["high"]
+    if column.has_interval and low is not None and high is not None:
+        text.append(f" [{low:{column.form}}, {high:{column.form}}]", style="not bold dim")
+    return text
+
+
+def _value(metrics: dict[str, Interval], metric: str) -> float | None:
+    return metrics[metric]["value"] if metric in metrics else None
+
+
+def _distance(value: float | None, column: Column) -> float:
+    assert value is not None, "only shown values compete"
+    return {"high": -value, "low": value, "one": abs(value - 1.0)}[column.better]
