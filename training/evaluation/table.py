@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from training.evaluation import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
+from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ def render_table(result: EvaluationResult) -> RenderableType:
     """Return one table per target: a row per horizon and model, the best of each column in bold.
 
     Args:
-        result: Of :func:`training.evaluation.evaluate`.
+        result: Of :func:`training.evaluation.result.evaluate`.
     """
     return Group(*(_target_table(result, target) for target in result["targets"]))
 

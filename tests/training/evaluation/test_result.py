@@ -11,8 +11,9 @@ from sklearn.metrics import roc_auc_score
 
 from builders import DAY, START_US, small_schema
 from holdfast.errors import ConfigError
-from training.evaluation import EvaluationResult, evaluate, unit_of
-from training.evaluation_table import best_models, columns_of, render_table
+from training.evaluation import EvaluationResult, evaluate, render_table
+from training.evaluation.result import unit_of
+from training.evaluation.table import best_models, columns_of
 from training.metrics.ranking import Ranking
 from training.outcomes import Outcomes, Predictions
 

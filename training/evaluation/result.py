@@ -1,7 +1,7 @@
 """The result of an evaluation: every model on the same readouts, as plain values for JSON.
 
 It deliberately does not know how predictions were made, and draws nothing:
-:mod:`training.evaluation_table` shows a result on the terminal, :mod:`training.report` as a page.
+:mod:`training.evaluation.table` shows a result on the terminal, :mod:`training.report` as a page.
 """
 
 from collections.abc import Mapping
