@@ -3,13 +3,14 @@
 It deliberately knows no function: tests/conftest.py installs it for whole packages.
 """
 
+import warnings
 from collections.abc import Callable
 from inspect import get_annotations
 from typing import Any
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
-from beartype.roar import BeartypeDecorHintException
+from beartype.roar import BeartypeDecorHintException, BeartypeDecorHintPep585DeprecationWarning
 
 # As in mypy, an int passes as a float.
 _CHECKED = beartype(conf=BeartypeConf(is_pep484_tower=True))
@@ -23,7 +24,10 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     reads it; a shape is never given up for that.
     """
     try:
-        return _CHECKED(function)
+        with warnings.catch_warnings():
+            # Hydra's DictConfig is generic over types that a later Python deprecates.
+            warnings.simplefilter("ignore", BeartypeDecorHintPep585DeprecationWarning)
+            return _CHECKED(function)
     except BeartypeDecorHintException:
         hints = get_annotations(function).values()
         if any(isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray) for hint in hints):

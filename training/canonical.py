@@ -6,6 +6,7 @@ columns in which every row carries the reason why it cannot be used, or none.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -35,8 +36,8 @@ class CanonicalTable:
         text: Names of the text columns beside ``customer_id``.
         numbers: Names of the number columns.
         reasons: Why a row cannot be used; the first one that holds counts.
-        raw: The query's result before any conversion.
-        at_fault: Per reason, the column of ``raw`` to show.
+        examined: The query's result before any conversion, with :data:`REASON`.
+        at_fault: Per reason, the column of ``examined`` to show.
     """
 
     name: str
@@ -45,7 +46,7 @@ class CanonicalTable:
     text: tuple[str, ...]
     numbers: tuple[str, ...]
     reasons: tuple[str, ...]
-    raw: pl.LazyFrame
+    examined: pl.LazyFrame
     at_fault: tuple[str, ...]
 
     def example(self, reason: str) -> str:
@@ -55,15 +56,12 @@ class CanonicalTable:
         """
         number = self.reasons.index(reason)
         column = self.at_fault[number]
-        # The raw value goes beside the reason by position: both frames have the same rows.
-        numbered = pl.concat(
-            [self.raw.select(pl.col(column).alias("value")), self.frame.select(REASON)], how="horizontal"
-        ).with_row_index("row")
+        rows = self.examined.with_row_index("_row").filter(pl.col(REASON) == number + 1)
         with polars_reasons(f"data.{self.name}.sql", self.name, what="it cannot be read again"):
-            found = numbered.filter(pl.col(REASON) == number + 1).head(1).collect(engine="streaming")
+            found = rows.select("_row", column).head(1).collect(engine="streaming")
         if found.is_empty():
             return column
-        return f"{column} = {shorten(found['value'][0])} in row {found['row'][0] + 1} of the query's result"
+        return f"{column} = {shorten(found[column][0])} in row {found['_row'][0] + 1:,} of the query's result"
 
 
 @dataclass(slots=True)
@@ -77,7 +75,8 @@ class _Columns:
     canonical: list[pl.Expr] = field(default_factory=list)
     rules: list[tuple[str, str, pl.Expr]] = field(default_factory=list)
 
-    def dtype(self, name: str) -> pl.DataType:
+    # Any, because the run-time type checker of the tests cannot read Polars' class of types.
+    def dtype(self, name: str) -> Any:
         return self.schema[name]
 
     def refuse(self, name: str, limit: str) -> None:
@@ -130,12 +129,12 @@ class _Columns:
         reason = pl.lit(0, dtype=pl.UInt8)
         for number, (_, _, rule) in reversed(list(enumerate(self.rules, start=1))):
             reason = pl.when(rule).then(pl.lit(number, dtype=pl.UInt8)).otherwise(reason)
-        frame = raw.with_columns(self.parsed).select(*self.canonical, reason.alias(REASON))
+        examined = raw.with_columns(self.parsed).with_columns(reason.alias(REASON))
         return CanonicalTable(
             name=name,
-            frame=frame,
+            frame=examined.select(*self.canonical, REASON),
             reasons=tuple(text for text, _, _ in self.rules),
-            raw=raw,
+            examined=examined,
             at_fault=tuple(column for _, column, _ in self.rules),
             **columns,  # type: ignore[arg-type]  # time, text and numbers, spelt out by the three callers
         )
@@ -174,7 +173,9 @@ def customers_table(config: DataConfig, sources: Mapping[str, pl.LazyFrame]) -> 
     schema = config.schema
     needed = ("customer_id", *config.customers.attributes)
     optional = ("valid_from",)
-    raw, columns = _query(config, sources, "customers", config.customers.sql, needed=needed, optional=optional)
+    raw, columns = _query(
+        config, sources, "customers", config.customers.sql, needed=needed, optional=optional
+    )
     columns.add_text("customer_id", missing="no customer")
     has_versions = "valid_from" in columns.schema
     if has_versions:
@@ -201,7 +202,9 @@ def labels_table(config: DataConfig, sources: Mapping[str, pl.LazyFrame]) -> Can
     raw, columns = _query(config, sources, "labels", config.labels.sql, needed=needed, optional=LABEL_VALUES)
     values = tuple(name for name in LABEL_VALUES if name in columns.schema)
     if not values:
-        raise DataError(columns.where, config.labels.sql, f"it must give at least one of {list(LABEL_VALUES)}")
+        raise DataError(
+            columns.where, config.labels.sql, f"it must give at least one of {list(LABEL_VALUES)}"
+        )
     columns.add_text("customer_id", missing="no customer")
     columns.add_time("cutoff", is_needed=True)
     _add_declared(columns, (), values)

@@ -15,13 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from holdfast.errors import ArtifactError
-from training import store as history_store
 from training.canonical import customers_table, events_table, labels_table
 from training.data_config import DataConfig
 from training.entry import run_entry
 from training.prepare_summary import summary
 from training.sources import count_rows, file_states, scan_sources
-from training.store import HistoryStore
+from training.store import HistoryStore, write_store
 from training.store.writer import Progress as TellProgress
 from training.store.writer import Tables, restore_interrupted
 
@@ -33,7 +32,7 @@ def prepare(
     *,
     store_dir: Path,
     force: bool = False,
-    progress: TellProgress = lambda step, share: None,
+    progress: TellProgress = lambda *_: None,
 ) -> HistoryStore:
     """Return the history store of a data set, made anew only where it is not up to date.
 
@@ -52,7 +51,7 @@ def prepare(
         RunError: The disk is full, a driver is missing, or the folder is not ours to replace.
     """
     store_dir = Path(store_dir)
-    _ensure_simulated(config, progress)
+    ensure_simulated_sources(config, progress=progress)
     fingerprint = config.store_fingerprint(files=file_states(config.sources))
     restore_interrupted(store_dir)
     current = None if force else _current(store_dir, fingerprint)
@@ -64,11 +63,11 @@ def prepare(
         customers=customers_table(config, sources),
         labels=labels_table(config, sources),
     )
-    history_store.write_store(
+    write_store(
         tables,
         config,
         store_dir=store_dir,
-        source_rows=count_rows(sources),
+        source_rows=count_rows(sources, config.sources),
         fingerprint=fingerprint,
         progress=progress,
     )
@@ -86,8 +85,13 @@ def _current(store_dir: Path, fingerprint: str) -> HistoryStore | None:
     return store if store.config_fingerprint == fingerprint else None
 
 
-def _ensure_simulated(config: DataConfig, progress: TellProgress) -> None:
-    """Simulate the sources of a simulated data set where they are absent or of other values."""
+def ensure_simulated_sources(config: DataConfig, *, progress: TellProgress) -> None:
+    """Simulate the sources of a simulated data set where they are absent or of other values.
+
+    Raises:
+        ConfigError: A value of ``data.simulate`` is out of range.
+        RunError: The tables cannot be written.
+    """
     if config.simulate is None:
         return
     # Here, because a real data set needs no simulator.
@@ -124,12 +128,18 @@ def main(settings: DictConfig) -> None:
     """Prepare the data set that the command line names and print what came of it."""
     config = DataConfig.from_plain(OmegaConf.to_container(settings.data, resolve=True))
     console = Console()
-    begin = time.perf_counter()
-    with _shown_progress(console) as progress:
-        store = prepare(
-            config, store_dir=Path(settings.store_dir), force=settings.force, progress=progress
-        )
-    console.print(summary(store, seconds=time.perf_counter() - begin))
+    steps: set[str] = set()
+    with _shown_progress(console) as show:
+
+        def progress(step: str, share: float) -> None:
+            steps.add(step)
+            show(step, share)
+
+        ensure_simulated_sources(config, progress=show)
+        begin = time.perf_counter()
+        store = prepare(config, store_dir=Path(settings.store_dir), force=settings.force, progress=progress)
+        seconds = time.perf_counter() - begin
+    console.print(summary(store, seconds=seconds if "reading" in steps else None))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,9 @@ def _facts(store: HistoryStore, seconds: float | None) -> list[tuple[str, str]]:
 def _excluded(index: StoreIndex) -> Table:
     table = Table(title="Rows left out", title_justify="left")
     for heading in ("table", "reason", "rows", "share", "first"):
-        table.add_column(heading, justify="right" if heading in ("rows", "share") else "left", overflow="fold")
+        table.add_column(
+            heading, justify="right" if heading in ("rows", "share") else "left", overflow="fold"
+        )
     for name, counts in index.excluded.items():
         for reason, count in counts.items():
             share = f"{count / index.table_rows[name]:.2%}"

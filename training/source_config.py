@@ -42,7 +42,13 @@ class DownloadConfig:
     workbook: WorkbookConfig | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a digest that cannot be one."""
+        """Refuse an address and a digest that cannot be one.
+
+        Raises:
+            ConfigError: Naming the key.
+        """
+        if not self.url.startswith(("http://", "https://")):
+            raise ConfigError("download.url", self.url, "it must begin with http:// or https://")
         digest = self.sha256
         if digest is not None and (len(digest) != 64 or not set(digest) <= set("0123456789abcdef")):
             raise ConfigError("download.sha256", digest, "it must be 64 lower-case hexadecimal digits")
@@ -70,4 +76,6 @@ class SourceConfig:
     def __post_init__(self) -> None:
         """Refuse a query without a database and a database without a query."""
         if (self.query is not None) != (self.format == "database"):
-            raise ConfigError("source.query", self.query, "format database needs one, the other formats have none")
+            raise ConfigError(
+                "source.query", self.query, "format database needs one, the other formats have none"
+            )

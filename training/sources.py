@@ -3,7 +3,7 @@
 It deliberately does not know what the columns mean: the SQL of :mod:`training.canonical` does.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from glob import glob, has_magic
 from pathlib import Path
@@ -14,7 +14,11 @@ import polars as pl
 from holdfast.errors import ConfigError, DataError, RunError
 from training.source_config import SourceConfig
 
-_SCANNERS = {"parquet": pl.scan_parquet, "csv": pl.scan_csv, "lines": pl.scan_lines}
+_SCANNERS: Mapping[str, Callable[..., pl.LazyFrame]] = {
+    "parquet": pl.scan_parquet,
+    "csv": pl.scan_csv,
+    "lines": pl.scan_lines,
+}
 _TYPE_OPTIONS = ("schema", "schema_overrides")
 
 
@@ -104,7 +108,8 @@ def check_files(name: str, source: SourceConfig) -> list[Path]:
 def local_files(path: str) -> list[Path]:
     """Return the files that a path, folder or glob stands for, sorted."""
     if has_magic(path):
-        return sorted(file for file in map(Path, glob(path, recursive=True)) if file.is_file())
+        found = glob(path, recursive=True)  # noqa: PTH207 (Path.glob refuses absolute patterns)
+        return sorted(file for file in map(Path, found) if file.is_file())
     root = Path(path)
     if root.is_dir():
         return sorted(file for file in root.rglob("*") if file.is_file())
@@ -126,16 +131,25 @@ def file_states(sources: Mapping[str, SourceConfig]) -> dict[str, list[list[Any]
     return states
 
 
-def count_rows(frames: Mapping[str, pl.LazyFrame]) -> dict[str, int]:
+def count_rows(frames: Mapping[str, pl.LazyFrame], sources: Mapping[str, SourceConfig]) -> dict[str, int]:
     """Return the number of rows of every source table: a look at metadata for Parquet.
+
+    Args:
+        frames: The scanned tables.
+        sources: What they were scanned from.
 
     Raises:
         DataError: A table breaks off or has rows of another form.
     """
     counts = {}
     for name, frame in frames.items():
-        with polars_reasons(f"data.sources.{name}", name, what="its rows cannot be counted"):
-            counts[name] = int(frame.select(pl.len()).collect(engine="streaming").item())
+        # A row of CSV with too many fields is noticed only where every column is read; a query
+        # that needs some of them would take values of shifted columns without a word.
+        is_text = sources[name].format in ("csv", "lines")
+        every_column = [pl.all().null_count().name.prefix("_")] if is_text else []
+        with polars_reasons(f"data.sources.{name}", sources[name].path, what="its rows cannot be read"):
+            counted = frame.select(pl.len().alias("_rows"), *every_column).collect(engine="streaming")
+        counts[name] = int(counted["_rows"][0])
     return counts
 
 
@@ -173,4 +187,6 @@ def _read_database(where: str, source: SourceConfig) -> pl.LazyFrame:
         raise RunError(f"{where}: no driver for {address} is installed; it needs {needed}") from error
     except (RuntimeError, ValueError, TypeError) as error:
         reason = first_line(error).replace(source.path, address)
-        raise DataError(f"{where}.query", source.query, f"the database {address} refuses it: {reason}") from error
+        raise DataError(
+            f"{where}.query", source.query, f"the database {address} refuses it: {reason}"
+        ) from error

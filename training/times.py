@@ -21,12 +21,17 @@ LATEST_US = 7_258_118_400_000_000
 """2200-01-01T00:00:00Z, the first instant that is not."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-TIME_PROBLEMS = ("no time", "unreadable time", "time outside the years 1900 to 2199", "local time skipped by the clock")
+TIME_PROBLEMS = (
+    "no time",
+    "unreadable time",
+    "time outside the years 1900 to 2199",
+    "local time skipped by the clock",
+)
 """Why a time can be missing; problem ``i + 1`` of a time column is ``TIME_PROBLEMS[i]``."""
 
 NUMBER_HINT = (
     "a number does not say its unit and zone; convert it in the SQL, for seconds since 1970 (UTC) with"
-    " CAST(x * 1000000 AS TIMESTAMPTZ)"
+    " CAST(CAST(x AS BIGINT) * 1000000 AS TIMESTAMPTZ)"
 )
 _MISSING, _UNREADABLE, _OUTSIDE, _SKIPPED = 1, 2, 3, 4
 _ZONE = "T.*(?:[zZ+-]|UTC)"
@@ -85,7 +90,7 @@ def _localised(where: str, text: str, moment: datetime, *, time_zone: str, is_da
     return local
 
 
-def is_time(dtype: pl.DataType) -> bool:
+def is_time(dtype: object) -> bool:
     """Return whether a column of this type can be read as times."""
     return isinstance(dtype, pl.Datetime | pl.String | pl.Categorical | pl.Enum) or dtype == pl.Date
 
@@ -113,7 +118,12 @@ def read_times(column: pl.Series, *, time_zone: str) -> pl.Series:
         missing = text.is_null() | (text == "")
         unreadable = us.is_null() & ~missing & ~outside & ~skipped
     problem = pl.zeros(len(column), dtype=pl.UInt8, eager=True)
-    for number, holds in ((_MISSING, missing), (_UNREADABLE, unreadable), (_OUTSIDE, outside), (_SKIPPED, skipped)):
+    for number, holds in (
+        (_MISSING, missing),
+        (_UNREADABLE, unreadable),
+        (_OUTSIDE, outside),
+        (_SKIPPED, skipped),
+    ):
         if holds is not None and holds.any():
             problem = problem.set(holds, number)
     return pl.DataFrame({"us": us, "problem": problem}).to_struct(column.name)
@@ -122,10 +132,12 @@ def read_times(column: pl.Series, *, time_zone: str) -> pl.Series:
 def _of_datetime(
     column: pl.Series, *, time_zone: str, is_date: bool = False
 ) -> tuple[pl.Series, pl.Series, pl.Series]:
-    unit, zone = column.dtype.time_unit, column.dtype.time_zone
+    dtype = column.dtype
+    assert isinstance(dtype, pl.Datetime)
+    unit, zone = dtype.time_unit, dtype.time_zone
     raw = column.to_physical()
     inside = (raw >= _in_unit(EARLIEST_US, unit)) & (raw < _in_unit(LATEST_US, unit))
-    inside = inside.fill_null(False)
+    inside = inside.fill_null(value=False)
     if not inside.all():
         # Before any conversion: far times would overflow in a finer unit.
         column = column.set(~inside, None)
@@ -137,7 +149,7 @@ def _of_datetime(
 
 def _of_text(text: pl.Series, *, time_zone: str) -> tuple[pl.Series, pl.Series, pl.Series]:
     iso = text.str.replace(" ", "T", literal=True)
-    has_zone = iso.str.contains(_ZONE).fill_null(False)
+    has_zone = iso.str.contains(_ZONE).fill_null(value=False)
     us = pl.Series([], dtype=pl.Int64).extend_constant(None, len(text))
     outside = skipped = us.is_not_null()
     for form in (*_ZONED_FORMS, *_LOCAL_FORMS, _DATE_FORM):

@@ -4,8 +4,10 @@ It deliberately does not know SQL, YAML or models.
 
     layout   names of files and the index
     columns  flat .npy columns, appended and memory-mapped
+    order    where a part's rows belong
     parts    a canonical table split by customer, one part in memory at a time
-    writer   parts to flat columns, renamed into place when complete
+    rows     the rows of one part to flat columns
+    writer   canonical tables to a store, renamed into place when complete
     reader   HistoryStore: verified, memory-mapped
 """
 

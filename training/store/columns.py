@@ -6,7 +6,7 @@ It deliberately does not know what a column means.
 import zlib
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 import numpy as np
 from numpy import ndarray
@@ -32,8 +32,8 @@ class ColumnWriter:
     def append(self, values: ndarray) -> None:
         """Write further values, converted to the column's type."""
         values = np.ascontiguousarray(values, dtype=self._dtype)
-        data = values.view(np.uint8)
-        self._file.write(data.data)
+        data = values.view(np.uint8).data
+        self._file.write(data)
         self._crc32 = zlib.crc32(data, self._crc32)
         self.length += len(values)
 
@@ -64,7 +64,7 @@ class ColumnWriters:
         self._folder = folder
         self._writers: dict[str, ColumnWriter] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "ColumnWriters":  # noqa: PYI034 (Self cannot be checked at run time)
         """Open nothing yet."""
         return self
 
@@ -92,7 +92,9 @@ class ColumnWriters:
         return {file: writer.finish() for file, writer in self._writers.items()}
 
 
-def map_column(path: Path, dtype: type[np.generic], *, length: int, entry: FileEntry, verify: bool) -> ndarray:
+def map_column(
+    path: Path, dtype: type[np.generic], *, length: int, entry: FileEntry, verify: bool
+) -> ndarray:
     """Memory-map a column.
 
     Args:
@@ -118,7 +120,7 @@ def map_column(path: Path, dtype: type[np.generic], *, length: int, entry: FileE
         raise ArtifactError(path, f"it must hold {np.dtype(dtype)} ({length},), but holds {found}")
     # A plain array over the same pages: slicing np.memmap costs microseconds each time.
     plain = np.asarray(column)
-    if verify and zlib.crc32(plain.view(np.uint8)) != entry.crc32:
+    if verify and zlib.crc32(plain.view(np.uint8).data) != entry.crc32:
         raise ArtifactError(path, "it was altered: its checksum does not fit")
     return plain
 

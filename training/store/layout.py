@@ -134,7 +134,9 @@ def read_index(folder: Path) -> StoreIndex:
         raise ArtifactError(path, "it is not the index of a history store")
     form = plain["index"].get("form")
     if form != FORM:
-        raise ArtifactError(path, f"the store has form {form}, but this release reads form {FORM}; prepare it again")
+        raise ArtifactError(
+            path, f"the store has form {form}, but this release reads form {FORM}; prepare it again"
+        )
     if plain.get("sha256") != _digest(plain["index"]):
         raise ArtifactError(path, "it was altered: its digest does not fit")
     try:

@@ -36,6 +36,7 @@ class Parts:
         self.num_parts = num_parts
         self._folder = folder
         self._frame: pl.DataFrame | None = None
+        self._is_all_usable = False
         with polars_reasons(f"data.{table.name}.sql", table.name, what="the query fails while it runs"):
             if num_parts == 1:
                 self._frame = table.frame.collect(engine="streaming")
@@ -46,25 +47,31 @@ class Parts:
         """Return the number of rows, and how many of them cannot be used by reason."""
         counted = self._scan().group_by(REASON).len().collect(engine="streaming")
         counts = dict(zip(counted[REASON].to_list(), counted["len"].to_list(), strict=True))
+        self._is_all_usable = set(counts) <= {0}
         reasons = enumerate(self.table.reasons, start=1)
         return sum(counts.values()), {text: counts[number] for number, text in reasons if number in counts}
 
     def distinct(self, column: str) -> pl.Series:
         """Return the distinct strings of a text column over all usable rows, sorted."""
-        usable = self._scan().filter(pl.col(REASON) == 0)
-        return usable.select(pl.col(column).drop_nulls().unique()).collect(engine="streaming").to_series().sort()
+        rows = self._scan() if self._is_all_usable else self._scan().filter(pl.col(REASON) == 0)
+        return (
+            rows.select(pl.col(column).drop_nulls().unique()).collect(engine="streaming").to_series().sort()
+        )
 
     def take(self, number: int) -> pl.DataFrame:
         """Return the usable rows of one part and forget them: each part can be taken once."""
         frame = self._frame
         if frame is None:
             files = sorted((self._folder / f"part={number}").glob("*.parquet"))
-            frame = pl.read_parquet(files, hive_partitioning=False) if files else self.table.frame.collect_schema().to_frame()
+            frame = (
+                pl.read_parquet(files, hive_partitioning=False)
+                if files
+                else self.table.frame.collect_schema().to_frame()
+            )
             for file in files:
                 file.unlink()
         self._frame = None
-        usable = frame[REASON] == 0
-        return (frame if usable.all() else frame.filter(usable)).drop(REASON)
+        return (frame if self._is_all_usable else frame.filter(pl.col(REASON) == 0)).drop(REASON)
 
     def _scan(self) -> pl.LazyFrame:
         if self._frame is not None:

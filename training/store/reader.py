@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import polars as pl
@@ -59,7 +58,7 @@ class HistoryStore:
         self.labels = labels
 
     @classmethod
-    def open(cls, path: Path, *, verify: bool = True) -> Self:
+    def open(cls, path: Path, *, verify: bool = True) -> "HistoryStore":
         """Open a store.
 
         Args:
@@ -146,7 +145,8 @@ def _histories(files: _Files, index: StoreIndex) -> Histories:
         offsets=files.offsets(layout.VERSION_OFFSETS, num_customers=num_customers, num_rows=num_versions),
         valid_from_us=files.column(layout.VERSION_TIMES, np.int64, num_versions),
         categorical={
-            name: files.coded(layout.attribute_file(name), num_versions) for name in schema.categorical_attributes
+            name: files.coded(layout.attribute_file(name), num_versions)
+            for name in schema.categorical_attributes
         },
         numeric={
             name: files.column(layout.attribute_file(name), np.float32, num_versions)
@@ -161,7 +161,8 @@ def _histories(files: _Files, index: StoreIndex) -> Histories:
             name: files.coded(layout.field_file(name), num_events) for name in schema.categorical_fields
         },
         numeric={
-            name: files.column(layout.field_file(name), np.float32, num_events) for name in schema.numeric_fields
+            name: files.column(layout.field_file(name), np.float32, num_events)
+            for name in schema.numeric_fields
         },
         attributes=attributes,
     )

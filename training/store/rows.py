@@ -5,18 +5,19 @@ within a part, part after part.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Float32, Float64, Int32
 from numpy import ndarray
 
 from holdfast.histories import ALWAYS_US
 from holdfast.schema import Schema
-from holdfast.vocabulary import MISSING_CODE
 from training.store import layout
 from training.store.columns import ColumnWriters
+from training.store.order import count, customers_of, last_of_each, physical_codes, sorted_order
 from training.store.parts import Parts
 
 
@@ -37,7 +38,7 @@ class Coding:
 
     def codes(self, name: str, column: pl.Series) -> Int32[ndarray, " row"]:
         """Return the codes of a column; -1 where it is missing."""
-        return _physical(column.cast(self._types[name]))
+        return physical_codes(column.cast(self._types[name]))
 
     def write(self, folder: Path) -> list[str]:
         """Write the strings of every column and return the files."""
@@ -58,7 +59,9 @@ class EventRows:
         notices: What was seen and counted.
     """
 
-    def __init__(self, schema: Schema, writers: ColumnWriters, parts: Parts, *, drop_duplicates: bool) -> None:
+    def __init__(
+        self, schema: Schema, writers: ColumnWriters, parts: Parts, *, drop_duplicates: bool
+    ) -> None:
         """Collect the strings of every text column and begin every column."""
         self._parts = parts
         self._writers = writers
@@ -97,7 +100,7 @@ class EventRows:
             The ids of its customers, in the order of their rows.
         """
         frame = self._parts.take(number)
-        ids, customer = _customers_of(frame["customer_id"])
+        ids, customer = customers_of(frame["customer_id"])
         frame = frame.drop("customer_id")
         time_us = frame["occurred_at"].to_numpy()
         order = sorted_order(customer, time_us)
@@ -113,14 +116,26 @@ class EventRows:
         if len(time_us):
             self.first_us = min(self.first_us, int(time_us.min()))
             self.last_us = max(self.last_us, int(time_us.max()))
-        self._writers.append(layout.EVENT_TIMES, _taken(time_us, order))
-        for name, file in self._coding.files.items():
+
+        def write_times() -> None:
+            self._writers.append(layout.EVENT_TIMES, _taken(time_us, order))
+
+        def write_text(name: str) -> None:
             codes = _taken(self._coding.codes(name, frame[name]), order)
-            self._writers.append(file, codes)
+            self._writers.append(self._coding.files[name], codes)
             if name == layout.EVENT_TYPE:
                 self._type_counts += np.bincount(codes, minlength=len(self._type_counts))
-        for name in self._numbers:
+
+        def write_number(name: str) -> None:
             self._writers.append(layout.field_file(name), _taken(_float32(frame[name]), order))
+
+        # Gathering, checksums and writing leave the interpreter's lock, and every column has its file.
+        with ThreadPoolExecutor(max_workers=pl.thread_pool_size()) as pool:
+            jobs = [pool.submit(write_times)]
+            jobs += [pool.submit(write_text, name) for name in self._coding.files]
+            jobs += [pool.submit(write_number, name) for name in self._numbers]
+            for job in jobs:
+                job.result()
 
     def _settle_duplicates(
         self, frame: pl.DataFrame, customer: ndarray, time_us: ndarray, order: ndarray | None
@@ -135,7 +150,7 @@ class EventRows:
         same = frame[rows].with_columns(pl.Series("_customer", by_customer[tied]))
         repeated = tied[~same.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()]
         kind = "dropped" if self._drop_duplicates else "kept"
-        _count(self.notices, f"events: exact duplicates, {kind}", len(repeated))
+        count(self.notices, f"events: exact duplicates, {kind}", len(repeated))
         if not self._drop_duplicates or not len(repeated):
             return order
         kept = np.ones(len(by_time), dtype=bool)
@@ -178,7 +193,7 @@ class VersionRows:
             frame = self._parts.take(number)
             time = self._parts.table.time
             valid_from = None if time is None else frame[time].fill_null(ALWAYS_US).to_numpy()
-            rows, customer, valid_from = _last_of_each(
+            rows, customer, valid_from = last_of_each(
                 frame["customer_id"], ids, valid_from, self.notices, "customers: versions"
             )
             counts = np.bincount(customer, minlength=len(ids))
@@ -219,7 +234,7 @@ class LabelRows:
         """Write the labels of one part's customers."""
         if self._parts is not None:
             frame = self._parts.take(number)
-            rows, customer, cutoff_us = _last_of_each(
+            rows, customer, cutoff_us = last_of_each(
                 frame["customer_id"], ids, frame["cutoff"].to_numpy(), self.notices, "labels: rows"
             )
             self._writers.append(layout.LABEL_CUSTOMERS, self._first_customer + customer)
@@ -229,66 +244,13 @@ class LabelRows:
         self._first_customer += len(ids)
 
 
-def sorted_order(
-    customer: Int64[ndarray, " row"], time_us: Int64[ndarray, " row"]
-) -> Int64[ndarray, " row"] | None:
-    """Return the order by (customer, time) in which ties stay as given; None if it is that already."""
-    step = np.diff(customer)
-    if ((step > 0) | ((step == 0) & (np.diff(time_us) >= 0))).all():
-        return None
-    # Two stable sorts, each nearly free where its column is in order already (NumPy's timsort).
-    by_time = np.argsort(time_us, kind="stable")
-    return by_time[np.argsort(customer[by_time], kind="stable")]
-
-
-def _customers_of(customer_id: pl.Series) -> tuple[pl.Series, Int64[ndarray, " row"]]:
-    """Return the distinct ids, sorted, and the position of every row's id among them."""
-    # Most tables come customer by customer, and one look-up per run of rows is then enough.
-    is_start = customer_id.ne_missing(customer_id.shift(1)).to_numpy().copy()
-    is_start[:1] = True
-    starts = np.flatnonzero(is_start)
-    heads = customer_id if len(starts) == len(customer_id) else customer_id.gather(starts)
-    ids = heads.unique().sort()
-    positions = _physical(heads.cast(pl.Enum(ids)))
-    return ids, np.repeat(positions, np.diff(starts, append=len(customer_id)))
-
-
-def _last_of_each(
-    customer_id: pl.Series,
-    ids: pl.Series,
-    time_us: Int64[ndarray, " row"] | None,
-    notices: dict[str, int],
-    what: str,
-) -> tuple[Int64[ndarray, " kept"], Int32[ndarray, " kept"], Int64[ndarray, " kept"]]:
-    """Return rows, customers and times sorted by both, of each pair the one given last."""
-    customer = _physical(customer_id.cast(pl.Enum(ids), strict=False))
-    time_us = np.full(len(customer), ALWAYS_US) if time_us is None else time_us
-    rows = np.flatnonzero(customer != MISSING_CODE)
-    _count(notices, f"{what} of customers without events, dropped", len(customer) - len(rows))
-    order = sorted_order(customer[rows], time_us[rows])
-    rows = rows if order is None else rows[order]
-    customer, time_us = customer[rows], time_us[rows]
-    is_last: Bool[ndarray, " row"] = np.ones(len(rows), dtype=bool)
-    is_last[:-1] = (np.diff(customer) != 0) | (np.diff(time_us) != 0)
-    _count(notices, f"{what} that a later one for the same customer and time replaces", int((~is_last).sum()))
-    return rows[is_last], customer[is_last], time_us[is_last]
-
-
-def _count(notices: dict[str, int], text: str, count: int) -> None:
-    notices[text] = notices.get(text, 0) + count
-
-
 def _taken(values: ndarray, order: ndarray | None) -> ndarray:
     return values if order is None else values[order]
-
-
-def _physical(column: pl.Series) -> Int32[ndarray, " row"]:
-    return column.to_physical().cast(pl.Int32).fill_null(MISSING_CODE).to_numpy()
 
 
 def _float32(column: pl.Series) -> Float32[ndarray, " row"]:
     return column.cast(pl.Float32).fill_null(float("nan")).to_numpy()
 
 
-def _float64(column: pl.Series) -> ndarray:
+def _float64(column: pl.Series) -> Float64[ndarray, " row"]:
     return column.fill_null(float("nan")).to_numpy()

@@ -17,10 +17,10 @@ import polars as pl
 from holdfast.errors import DataError, RunError
 from training.canonical import CanonicalTable
 from training.data_config import DataConfig
-from training.store.layout import CUSTOMER_IDS, EVENT_TYPE, FORM, INDEX, StoreIndex, write_index
+from training.store.columns import ColumnWriters, entry_of
+from training.store.layout import CUSTOMER_IDS, FORM, INDEX, StoreIndex, write_index
 from training.store.parts import Parts
 from training.store.rows import EventRows, LabelRows, VersionRows
-from training.store.columns import ColumnWriters, entry_of
 
 Progress = Callable[[str, float], None]
 """Told the step at work and the share of it that is done, from 0 to 1."""
@@ -107,7 +107,9 @@ def count_excluded(parts: list[Parts], *, max_share: float) -> Tally:
         examples.update({f"{name}: {reason}": part.table.example(reason) for reason in told})
         num_excluded = sum(counts.values())
         if num_excluded > max_share * rows[name] or 0 < num_excluded == rows[name]:
-            reasons = "; ".join(_reason(name, reason, counts[reason], rows[name], examples) for reason in counts)
+            reasons = "; ".join(
+                _reason(name, reason, counts[reason], rows[name], examples) for reason in counts
+            )
             share = f"{num_excluded / rows[name]:.2%} of {rows[name]:,} rows unusable"
             limit = f"limits.max_excluded_share allows {max_share:.2%}, and one row at least must be usable"
             raise DataError(f"data.{name}", share, f"{limit}: {reasons}")
@@ -181,10 +183,14 @@ def _write_parts(
 def _check_event_types(config: DataConfig, found: Mapping[str, int]) -> None:
     """Refuse an activity that no event is: every customer would look dead."""
     if not set(config.activity) & set(found):
-        raise DataError("data.activity", list(config.activity), f"no event has such a type; there are {list(found)}")
+        raise DataError(
+            "data.activity", list(config.activity), f"no event has such a type; there are {list(found)}"
+        )
 
 
-def _notices(config: DataConfig, events: EventRows, versions: VersionRows, labels: LabelRows) -> dict[str, int]:
+def _notices(
+    config: DataConfig, events: EventRows, versions: VersionRows, labels: LabelRows
+) -> dict[str, int]:
     notices = events.notices | versions.notices | labels.notices
     named = {*config.activity, *config.ended_by}
     for target in config.targets.values():

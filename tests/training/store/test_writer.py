@@ -1,0 +1,405 @@
+"""Canonical tables to a history store: order, codes, duplicates, parts, and what an interruption leaves."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from data_set_builder import DAY_US, START_US, days_later, shop_config, shop_events
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from holdfast.errors import DataError, RunError
+from holdfast.histories import ALWAYS_US
+from training.canonical import REASON
+from training.data_config import DataConfig
+from training.prepare import prepare
+from training.store import HistoryStore, writer
+
+HARD_TEXTS = ["\x00", "a\x00b", "", " ", "שלום", "e\u0301", "é", "🛒" * 3, "\u202edrow", "ﬀ", "\n", "x" * 100_000]
+
+
+def stored(folder: Path, tables: dict[str, pl.DataFrame], **changes: Any) -> HistoryStore:
+    """Prepare tables and return the store, its checksums verified."""
+    config = shop_config(folder / "data", tables, **changes)
+    prepare(config, store_dir=folder / "store", force=True)
+    return HistoryStore.open(folder / "store")
+
+
+def customers_in(store: HistoryStore) -> dict[str, dict[str, Any]]:
+    """Return everything the store knows, by customer id, as plain values: whatever the customers' order."""
+    h, known = store.histories, {}
+    for row, customer_id in enumerate(store.customer_ids.to_list()):
+        events = slice(h.offsets[row], h.offsets[row + 1])
+        versions = slice(h.attributes.offsets[row], h.attributes.offsets[row + 1])
+        known[customer_id] = {
+            "time": h.occurred_at_us[events].tolist(),
+            "type": texts(h.event_type, events),
+            **{name: texts(column, events) for name, column in h.categorical.items()},
+            **{name: numbers(column[events]) for name, column in h.numeric.items()},
+            "valid_from": h.attributes.valid_from_us[versions].tolist(),
+            **{f"attribute {n}": texts(c, versions) for n, c in h.attributes.categorical.items()},
+            **{f"attribute {n}": numbers(c[versions]) for n, c in h.attributes.numeric.items()},
+            "labels": labels_of(store, row),
+        }
+    return known
+
+
+def texts(column: Any, rows: slice) -> list[str | None]:
+    """Return the strings behind codes."""
+    values = (*column.dictionary.values, None)
+    return [values[code] for code in column.codes[rows]]
+
+
+def numbers(column: Any) -> list[float | None]:
+    """Return numbers, None where missing."""
+    return [None if np.isnan(value) else float(value) for value in column]
+
+
+def labels_of(store: HistoryStore, row: int) -> list[tuple[Any, ...]]:
+    """Return a customer's labels."""
+    if store.labels is None:
+        return []
+    own = np.flatnonzero(store.labels.customer == row)
+    columns = [numbers(column[own]) for column in store.labels.values.values()]
+    return list(zip(store.labels.cutoff_us[own].tolist(), *columns, strict=True))
+
+
+def test_sorts_by_customer_and_time_and_keeps_ties_as_given(tmp_path: Path) -> None:
+    """Rows in any order become histories; events at the same instant stay in the order of the query."""
+    store = stored(tmp_path, {"events": shop_events()})
+    assert store.customer_ids.to_list() == ["al", "bo", "cy"]
+    assert store.histories.offsets.tolist() == [0, 3, 6, 7]
+    known = customers_in(store)
+    assert known["al"]["type"] == ["purchase", "visit", "purchase"]
+    assert known["al"]["time"] == [START_US, START_US + 3 * DAY_US, START_US + 3 * DAY_US]
+    assert known["bo"]["type"] == ["visit", "purchase", "return"]
+    assert known["bo"]["amount"] == [None, 10.0, -10.0]
+    assert known["bo"]["channel"] == [None, "web", "web"]
+    index = store.index
+    assert (index.num_customers, index.num_events) == (3, 7)
+    assert (index.first_event_us, index.last_event_us) == (START_US, START_US + 5 * DAY_US)
+    assert (index.observed_from_us, index.observed_until_us) == (START_US, START_US + 5 * DAY_US)
+    assert dict(index.event_types) == {"purchase": 4, "visit": 2, "return": 1}
+
+
+ROW = st.tuples(
+    st.sampled_from(["a", "b", "c", "d", "e", "ü", "\x00", "long " * 20]),
+    st.integers(0, 3),
+    st.sampled_from(["purchase", "visit"]),
+    st.sampled_from([None, 1.5, -2.0]),
+    st.sampled_from([None, "web", "", "🛒"]),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@given(rows=st.lists(ROW, min_size=1, max_size=30), rows_per_part=st.integers(1, 40))
+def test_agrees_with_a_plain_sort_for_any_number_of_parts(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[Any, ...]], rows_per_part: int
+) -> None:
+    """Python's own stable sort of the same rows gives the same histories, however many parts there are."""
+    rows = [("a", 0, "purchase", None, None), *rows]
+    names = ["customer_id", "day", "event_type", "amount", "channel"]
+    table = pl.DataFrame(rows, schema=names, orient="row", infer_schema_length=None)
+    table = table.with_columns(amount=pl.col("amount").cast(pl.Float64), channel=pl.col("channel").cast(pl.String))
+    table = table.with_columns(occurred_at=pl.Series(days_later(*table["day"]))).drop("day")
+    limits = {"rows_per_part": rows_per_part}
+    store = stored(tmp_path_factory.mktemp("shop"), {"events": table}, limits=limits)
+    expected: dict[str, list[tuple[Any, ...]]] = {}
+    for customer, day, kind, amount, channel in sorted(rows, key=lambda row: row[1]):
+        expected.setdefault(customer, []).append((START_US + day * DAY_US, kind, amount, channel))
+    known = {
+        customer: list(zip(own["time"], own["type"], own["amount"], own["channel"], strict=True))
+        for customer, own in customers_in(store).items()
+    }
+    assert known == expected
+
+
+def hard_tables() -> dict[str, pl.DataFrame]:
+    """Return events, attributes and labels in which everything happens that may."""
+    rng = np.random.default_rng(5)
+    ids = [f"c{number}" for number in rng.integers(0, 40, 500)]
+    events = pl.DataFrame(
+        {
+            "customer_id": ids,
+            "occurred_at": days_later(*rng.integers(0, 20, 500).tolist()),
+            "event_type": rng.choice(["purchase", "visit", "return"], 500),
+            "amount": np.round(rng.normal(10, 5, 500), 2),
+            "channel": rng.choice(["web", "shop", ""], 500),
+        }
+    )
+    customers = pl.DataFrame(
+        {
+            "customer_id": [f"c{number}" for number in rng.integers(0, 60, 120)],
+            "valid_from": [None, *days_later(*rng.integers(0, 3, 119).tolist())],
+            "region": rng.choice(["north", "south"], 120),
+            "age": rng.integers(18, 90, 120),
+        }
+    )
+    labels = pl.DataFrame(
+        {
+            "customer_id": [f"c{number}" for number in rng.integers(0, 60, 90)],
+            "cutoff": days_later(*rng.integers(5, 8, 90).tolist()),
+            "churned": rng.integers(0, 2, 90),
+            "spend": np.round(rng.normal(50, 5, 90), 2),
+        }
+    )
+    return {"events": events, "customers": customers, "labels": labels}
+
+
+HARD = {
+    "customers": {
+        "sql": "SELECT * FROM customers",
+        "attributes": {"region": {"kind": "categorical"}, "age": {"kind": "numeric"}},
+    },
+    "labels": {"sql": "SELECT * FROM labels"},
+}
+
+
+@pytest.mark.parametrize("rows_per_part", [701, 100, 7, 1])
+def test_parts_change_nothing_but_the_order_of_customers(tmp_path: Path, rows_per_part: int) -> None:
+    """Events, attribute versions, labels, dictionaries and counts do not depend on the number of parts."""
+    whole = stored(tmp_path / "whole", hard_tables(), **HARD)
+    limits = {"rows_per_part": rows_per_part}
+    parted = stored(tmp_path / "parted", hard_tables(), limits=limits, **HARD)
+    assert customers_in(parted) == customers_in(whole)
+    assert parted.histories.event_type.dictionary.values == whole.histories.event_type.dictionary.values
+    for name in ("num_customers", "num_events", "num_versions", "num_labels", "event_types", "notices", "table_rows"):
+        assert getattr(parted.index, name) == getattr(whole.index, name), name
+    assert not [path for path in (tmp_path / "parted" / "store").iterdir() if path.is_dir()]
+
+
+def test_labels_are_sorted_by_customer_and_cutoff(tmp_path: Path) -> None:
+    """The table of labels is in the order in which it is looked up, in several parts too."""
+    labels = stored(tmp_path, hard_tables(), limits={"rows_per_part": 100}, **HARD).labels
+    assert labels is not None
+    assert np.array_equal(np.lexsort((labels.cutoff_us, labels.customer)), np.arange(len(labels.customer)))
+    assert (np.diff(labels.customer) | np.diff(labels.cutoff_us)).all()
+
+
+def test_every_kind_of_unicode_survives(tmp_path: Path) -> None:
+    """NUL, right-to-left, combining, emoji and very long strings come back as they were, each its own value."""
+    num = len(HARD_TEXTS)
+    events = pl.DataFrame(
+        {
+            "customer_id": [f"id {text}" for text in HARD_TEXTS],
+            "occurred_at": days_later(*range(num)),
+            "event_type": ["purchase", *(f"type {text}" for text in HARD_TEXTS[1:])],
+            "amount": [1.0] * num,
+            "channel": HARD_TEXTS,
+        }
+    )
+    known = customers_in(stored(tmp_path, {"events": events}, limits={"rows_per_part": 3}))
+    assert {(name, own["channel"][0]) for name, own in known.items()} == {(f"id {t}", t) for t in HARD_TEXTS}
+
+
+def test_integer_ids_of_one_table_meet_text_ids_of_another(tmp_path: Path) -> None:
+    """Ids are compared as text: 7 in one table is "7" in another, and "07" is somebody else."""
+    tables = {
+        "events": shop_events().with_columns(customer_id=pl.Series([7, 8, 7, 9, 8, 7, 8])),
+        "customers": pl.DataFrame({"customer_id": ["7", "08"], "region": ["north", "south"]}),
+    }
+    customers = {"sql": "SELECT * FROM customers", "attributes": {"region": {"kind": "categorical"}}}
+    store = stored(tmp_path, tables, customers=customers)
+    known = customers_in(store)
+    assert {name: own["attribute region"] for name, own in known.items()} == {"7": ["north"], "8": [], "9": []}
+    assert store.index.notices == {"customers: versions of customers without events, dropped": 1}
+
+
+def test_attribute_versions_ascend_and_the_last_one_given_wins(tmp_path: Path) -> None:
+    """Versions are sorted; one without valid_from held always; of equal ones the later row stays, counted."""
+    day = days_later(1, 2)
+    customers = pl.DataFrame(
+        {
+            "customer_id": ["al", "al", "al", "al", "bo"],
+            "valid_from": [day[1], None, day[0], day[1], day[0]],
+            "region": ["a", "b", None, "d", "e"],
+            "age": [1.0, 2.0, float("nan"), 4.0, 5.0],
+        }
+    )
+    store = stored(tmp_path, {"events": shop_events(), "customers": customers}, customers=HARD["customers"])
+    known = customers_in(store)
+    assert known["al"]["valid_from"] == [ALWAYS_US, START_US + DAY_US, START_US + 2 * DAY_US]
+    assert known["al"]["attribute region"] == ["b", None, "d"]
+    assert known["al"]["attribute age"] == [2.0, None, 4.0]
+    assert known["cy"]["valid_from"] == []
+    replaced = "customers: versions that a later one for the same customer and time replaces"
+    assert store.index.notices == {replaced: 1}
+
+
+@pytest.mark.parametrize("rows_per_part", [100, 2])
+def test_exact_duplicates_are_counted_and_dropped_only_on_request(tmp_path: Path, rows_per_part: int) -> None:
+    """Rows equal in every column count as duplicates also where another event of the same instant lies between."""
+    first, other = shop_events()[1:2], shop_events()[6:7]
+    table = pl.concat([first, other, first, shop_events(), first])
+    kept = stored(tmp_path / "kept", {"events": table}, limits={"rows_per_part": rows_per_part})
+    assert kept.index.num_events == 11
+    assert kept.index.notices == {"events: exact duplicates, kept": 4}
+    limits = {"rows_per_part": rows_per_part, "drop_duplicates": True}
+    dropped = stored(tmp_path / "dropped", {"events": table}, limits=limits)
+    assert dropped.index.num_events == 7
+    assert dropped.index.notices == {"events: exact duplicates, dropped": 4}
+    assert customers_in(dropped)["al"]["type"] == ["purchase", "visit", "purchase"]
+    assert sum(dropped.index.event_types.values()) == 7
+
+
+def test_unusable_rows_are_counted_and_left_out(tmp_path: Path) -> None:
+    """Each reason has its count and an example; the rest is stored, and columns' dictionaries know nothing of them."""
+    bad = shop_events()[:3].with_columns(
+        customer_id=pl.Series([None, "al", "al"]),
+        amount=pl.Series([1.0, float("inf"), 1e39]),
+        channel=pl.lit("only here"),
+    )
+    table = pl.concat([shop_events(), bad])
+    store = stored(tmp_path, {"events": table}, limits={"max_excluded_share": 0.3})
+    assert store.index.excluded == {"events": {"no customer": 1, "amount: infinite or beyond float32": 2}}
+    example = store.index.examples["events: amount: infinite or beyond float32"]
+    assert example == "amount = inf in row 9 of the query's result"
+    assert store.index.num_events == 7
+    assert "only here" not in store.histories.categorical["channel"].dictionary.values
+
+
+def test_too_many_unusable_rows_fail_with_reasons_and_shares(tmp_path: Path) -> None:
+    """Above the configured share the run fails, and an older store stays."""
+    stored(tmp_path, {"events": shop_events()})
+    table = shop_events().with_columns(
+        customer_id=pl.Series(["al", None, "bo", "cy", None, "bo", "al"]),
+        amount=pl.Series([1.0, 1.0, float("inf"), 1.0, 1.0, 1.0, 1.0]),
+    )
+    with pytest.raises(DataError) as caught:
+        stored(tmp_path, {"events": table}, limits={"max_excluded_share": 0.4})
+    assert str(caught.value) == (
+        "data.events: got '42.86% of 7 rows unusable', but limits.max_excluded_share allows 40.00%, and one row at "
+        "least must be usable: no customer 28.57%; amount: infinite or beyond float32 14.29% "
+        "(first: amount = inf in row 3 of the query's result)"
+    )
+    assert HistoryStore.open(tmp_path / "store").index.num_events == 7
+    assert os.listdir(tmp_path) == ["data", "store"] or sorted(os.listdir(tmp_path)) == ["data", "store"]
+
+
+def test_a_share_of_one_still_needs_a_usable_row(tmp_path: Path) -> None:
+    """Where no row can be used there is nothing to store, whatever share is allowed."""
+    table = shop_events().with_columns(customer_id=pl.lit(None, dtype=pl.String))
+    with pytest.raises(DataError, match="no customer 100"):
+        stored(tmp_path, {"events": table}, limits={"max_excluded_share": 1.0})
+
+
+def test_a_query_without_rows_is_refused(tmp_path: Path) -> None:
+    """An empty result is no data set."""
+    with pytest.raises(DataError, match="at least one row") as caught:
+        stored(tmp_path, {"events": shop_events()[:0]})
+    assert caught.value.field == "data.events.sql"
+
+
+def test_empty_attributes_and_labels_are_fine(tmp_path: Path) -> None:
+    """Tables beside the events may have no rows, in several parts too."""
+    tables = {name: table if name == "events" else table[:0] for name, table in hard_tables().items()}
+    store = stored(tmp_path, tables, limits={"rows_per_part": 100}, **HARD)
+    assert (store.index.num_versions, store.index.num_labels) == (0, 0)
+    assert store.labels is not None
+
+
+def test_an_activity_that_no_event_is_fails(tmp_path: Path) -> None:
+    """A misspelt activity would make every customer look dead, so that it is no notice but an error."""
+    with pytest.raises(DataError, match=r"no event has such a type; there are \['purchase'"):
+        stored(tmp_path, {"events": shop_events()}, activity=["Purchase"])
+
+
+def test_a_declared_type_that_no_event_has_is_noticed(tmp_path: Path) -> None:
+    """An end of life that never came is possible, and shown."""
+    store = stored(tmp_path, {"events": shop_events()}, ended_by=["closed"])
+    assert store.index.notices == {"declared event type 'closed' that no event has": 1}
+
+
+def test_observed_span_can_be_declared_but_not_reversed(tmp_path: Path) -> None:
+    """Declared bounds replace those of the events; an end before the beginning is refused."""
+    span = {"observed_from": "2023-12-01", "observed_until": "2024-12-31T00:00:00Z"}
+    index = stored(tmp_path, {"events": shop_events()}, **span).index
+    assert (index.observed_from_us, index.observed_until_us) == (1_701_388_800_000_000, 1_735_603_200_000_000)
+    with pytest.raises(DataError, match="must not lie before") as caught:
+        stored(tmp_path, {"events": shop_events()}, observed_until="2023-01-01")
+    assert caught.value.field == "data.observed_until"
+
+
+def test_a_customer_with_100_000_events(tmp_path: Path) -> None:
+    """One very long history is a history like any other."""
+    num = 100_000
+    times = pl.Series(np.arange(num)[::-1] * 1_000_000 + START_US).cast(pl.Datetime("us", "UTC"))
+    events = pl.DataFrame({"occurred_at": times, "amount": np.arange(num) * 1.0}).with_columns(
+        customer_id=pl.lit("al"), event_type=pl.lit("purchase"), channel=pl.lit("web")
+    )
+    store = stored(tmp_path, {"events": events}, limits={"rows_per_part": 1_000})
+    assert store.histories.offsets.tolist() == [0, num]
+    assert (np.diff(store.histories.occurred_at_us) == 1_000_000).all()
+    assert (np.diff(store.histories.numeric["amount"]) == -1.0).all()
+
+
+class Killed(BaseException):
+    """Stands for a kill in the middle of a run: nothing catches it."""
+
+
+@pytest.mark.parametrize("step", ["reading", "sorting and writing", "writing"])
+def test_an_interrupted_run_leaves_the_old_store(tmp_path: Path, step: str) -> None:
+    """Whenever a run ends early, the store that was there stays whole and nothing else is left behind."""
+    before = stored(tmp_path, {"events": shop_events()[:3]}).config_fingerprint
+
+    def interrupt(reached: str, share: float) -> None:  # noqa: ARG001 (as it is called)
+        if reached == step:
+            raise Killed
+
+    config = shop_config(tmp_path / "data", {"events": shop_events()}, limits={"rows_per_part": 2})
+    with pytest.raises(Killed):
+        prepare(config, store_dir=tmp_path / "store", progress=interrupt)
+    assert HistoryStore.open(tmp_path / "store").config_fingerprint == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "store"]
+
+
+def test_a_kill_between_the_two_renames_is_healed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the old store was set aside and the new one never came, the next run puts the old one back first."""
+    stored(tmp_path, {"events": shop_events()})
+    (tmp_path / "store").rename(tmp_path / ".store-previous")
+    config = shop_config(tmp_path / "data")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the old store is up to date: nothing must be written")
+
+    monkeypatch.setattr("training.prepare.write_store", refuse)
+    assert prepare(config, store_dir=tmp_path / "store").index.num_events == 7
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """A mistaken store_dir never costs anybody's files."""
+    precious = tmp_path / "home" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("years of work")
+    with pytest.raises(RunError, match="something other than a history store"):
+        prepare(shop_config(tmp_path / "data"), store_dir=precious.parent)
+    assert precious.read_text() == "years of work"
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Where no store can lie, the message names the place."""
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match="the store cannot be written"):
+        prepare(shop_config(tmp_path / "data"), store_dir=tmp_path / "file" / "store")
+
+
+def test_a_full_disk_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system refuses while columns are written becomes an error of the run; nothing is left behind."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, "write_index", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        prepare(shop_config(tmp_path / "data"), store_dir=tmp_path / "store")
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_the_reason_column_never_reaches_the_store(tmp_path: Path) -> None:
+    """A store holds canonical columns only."""
+    store = stored(tmp_path, {"events": shop_events()})
+    assert not [file for file in store.index.files if REASON in file]
+    assert isinstance(shop_config(tmp_path / "data"), DataConfig)
