@@ -5,7 +5,7 @@ It deliberately does not know any business: which columns there are is declared 
 
 import datetime
 from dataclasses import dataclass, fields
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64, UInt8
@@ -37,6 +37,7 @@ class Columns:
         return type(self)(**{column.name: getattr(self, column.name)[:num] for column in fields(self)})
 
 
+@runtime_checkable
 class EventSink(Protocol):
     """Where a process puts its events: kept as rows, or only summed."""
 

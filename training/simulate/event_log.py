@@ -5,7 +5,7 @@ It deliberately does not know how events come about, nor where the tables are wr
 
 import datetime
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -19,27 +19,28 @@ MICROSECONDS_PER_HOUR = 3_600_000_000
 
 EVENT_COLUMNS = pl.Schema(
     {
-        "customer_id": pl.String,
+        "customer_id": pl.String(),
         "occurred_at": pl.Datetime("us", "UTC"),
-        "event_type": pl.String,
-        "amount": pl.Float64,
-        "quantity": pl.Float64,
-        "channel": pl.String,
-        "detail": pl.String,
+        "event_type": pl.String(),
+        "amount": pl.Float64(),
+        "quantity": pl.Float64(),
+        "channel": pl.String(),
+        "detail": pl.String(),
     }
 )
 CUSTOMER_COLUMNS = pl.Schema(
     {
-        "customer_id": pl.String,
+        "customer_id": pl.String(),
         "valid_from": pl.Datetime("us", "UTC"),
-        "region": pl.String,
-        "age": pl.Float64,
-        "acquisition": pl.String,
-        "plan": pl.String,
+        "region": pl.String(),
+        "age": pl.Float64(),
+        "acquisition": pl.String(),
+        "plan": pl.String(),
     }
 )
 
 
+@runtime_checkable
 class Names(Protocol):
     """What the codes of a business mean."""
 

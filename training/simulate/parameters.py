@@ -6,7 +6,7 @@ It deliberately does not know how they are used: :mod:`training.simulate.retaile
 
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,10 +15,9 @@ from holdfast.errors import ConfigError
 Kind = Literal["retailer", "subscription"]
 
 
-def _drawn(default: float, *, spread: float = 0.2) -> float:
+def _drawn(default: float, *, spread: float = 0.2) -> Any:
     """Declare a parameter whose log varies with standard deviation ``spread`` between businesses."""
-    value: float = field(default=default, metadata={"spread": spread})
-    return value
+    return field(default=default, metadata={"spread": spread})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 It deliberately names no business.
 """
 
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -16,6 +16,7 @@ from training.simulate.parameters import CauseParameters
 StateT = TypeVar("StateT", bound=Columns)
 
 
+@runtime_checkable
 class Process(Names, Protocol[StateT]):
     """A business: who its customers are, and how they live from day to day."""
 
@@ -36,6 +37,9 @@ class Process(Names, Protocol[StateT]):
 
     def is_eligible(self, state: StateT, day: int, *, lookback_days: int) -> ndarray:
         """Return whose truth can be asked for at the start of ``day``."""
+
+    def hazard(self, state: StateT, day: int) -> Float32[ndarray, " customer"]:
+        """Return every customer's probability, on ``day``, of the event that decides churn."""
 
     def step(
         self, state: StateT, day: int, rng: np.random.Generator, sink: EventSink, *, spare: bool = False

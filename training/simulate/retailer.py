@@ -9,17 +9,14 @@ prediction is nearly reachable from history.
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from training.simulate import causes
-from training.simulate.causes import Causes
+from training.simulate import causes, retailer_state
 from training.simulate.columns import (
-    NEVER,
     EventSink,
     NoSink,
     People,
@@ -29,34 +26,23 @@ from training.simulate.columns import (
     season_of,
 )
 from training.simulate.parameters import RetailerParameters
-
-PURCHASE, VISIT, COMPLAINT, SUPPORT, RETURN, CAMPAIGN, PRICE_RISE, DELIVERED, FAILED, PLAN_CHANGE = range(10)
-"""Codes of the event types; up to PRICE_RISE they compete for the day."""
+from training.simulate.retailer_state import (
+    CAMPAIGN,
+    COMPLAINT,
+    DELIVERED,
+    FAILED,
+    PLAN_CHANGE,
+    PRICE_RISE,
+    PURCHASE,
+    RETURN,
+    SUPPORT,
+    VISIT,
+    RetailerState,
+)
 
 LARGEST_HAZARD = 0.5
 MOST_DORMANT_DAYS = 240
 BASKET_SEASON = 0.15
-
-
-@dataclass(slots=True, kw_only=True)
-class RetailerState(Causes):
-    """What decides a retail customer's future.
-
-    Attributes:
-        log_rate: Log rate of purchases before grievance, campaign, dormancy and season.
-        mean_basket: The customer's own mean purchase, in currency; never changes.
-        is_waiting: Whether a parcel is under way; such a customer does not buy.
-        delivered_day: Day of the last delivery that may still be returned.
-        last_amount: Amount of the last purchase.
-        engagement: Recent purchases, fading: what visits follow.
-    """
-
-    log_rate: Float32[ndarray, " customer"]
-    mean_basket: Float32[ndarray, " customer"]
-    is_waiting: ndarray
-    delivered_day: ndarray
-    last_amount: Float32[ndarray, " customer"]
-    engagement: Float32[ndarray, " customer"]
 
 
 class Retailer:
@@ -105,23 +91,14 @@ class Retailer:
         people = draw_people(rng, num, attribute_effect=p.attribute_effect, heterogeneity=p.heterogeneity)
         basket = p.basket * np.exp(rng.normal(0.0, p.basket_heterogeneity, num) + (people.age - 44.0) / 100.0)
         plan = rng.random(num) < 0.2
-        state = RetailerState(
-            **causes.blank(people.log_rate, plan),
-            log_rate=people.log_rate + p.plus_effect * plan.astype(np.float32),
-            mean_basket=basket.astype(np.float32),
-            is_waiting=np.zeros(num, bool),
-            delivered_day=np.full(num, NEVER, np.int32),
-            last_amount=np.zeros(num, np.float32),
-            engagement=np.zeros(num, np.float32),
-        )
-        return state, people
+        return retailer_state.new_state(people.log_rate, plan, basket, p), people
 
     def arrive(
         self, state: RetailerState, rows: ndarray, day: int, rng: np.random.Generator, sink: EventSink
     ) -> None:
         """Make the first purchase of customers who arrive today."""
         amount, quantity = self._draw_baskets(state, rows, day, rng)
-        self.purchase(state, rows, day, amount)
+        retailer_state.purchase(state, rows, day, amount, self.parameters)
         kind = np.full(len(rows), PURCHASE, np.uint8)
         sink.add(kind, state.row[rows], day, amount=amount, quantity=quantity)
 
@@ -173,7 +150,7 @@ class Retailer:
         waiting = np.flatnonzero(state.is_waiting)
         uniform: Float32[ndarray, " customer"] = rng.random(len(state), dtype=np.float32)
         if spare:
-            uniform = np.float32(1.0) - (np.float32(1.0) - uniform) * (np.float32(1.0) - hazard)
+            uniform = hazard + uniform * (1.0 - hazard)
         visits = np.minimum(state.engagement + p.visits_floor, 3.0)
         visits *= p.visits
         bound = visits + hazard
@@ -183,8 +160,7 @@ class Retailer:
             self._attempt_deliveries(state, waiting, day, rng, sink)
         if len(rows):
             self._happen(state, rows, day, rng, sink, hazard[rows], visits[rows], uniform[rows])
-        causes.fade(state, p)
-        state.engagement *= 0.5 ** (1.0 / p.engagement_half_life_days)
+        retailer_state.fade(state, p)
         return hazard
 
     def roll_out(
@@ -221,35 +197,6 @@ class Retailer:
                 spend[at] = expected + sums.returned + np.maximum(0.0, -(sums.bought + sums.returned))
         return churn, spend
 
-    def purchase(self, state: RetailerState, rows: ndarray, day: int, amount: ndarray) -> None:
-        """Change the state as a purchase does."""
-        p = self.parameters
-        causes.be_active(state, rows, day, p)
-        state.is_waiting[rows] = True
-        state.last_amount[rows] = amount
-        state.engagement[rows] += 1.0
-        self._refresh_log_rate(state, rows)
-
-    def deliver(self, state: RetailerState, rows: ndarray, day: int) -> None:
-        """Change the state as a successful delivery does."""
-        causes.succeed(state, rows)
-        state.is_waiting[rows] = False
-        state.delivered_day[rows] = day
-
-    def take_back(self, state: RetailerState, rows: ndarray) -> None:
-        """Change the state as a return does: nothing is left to return."""
-        state.delivered_day[rows] = NEVER
-
-    def change_plan(self, state: RetailerState, rows: ndarray, plan: ndarray | int) -> None:
-        """Change the state as a change of plan does."""
-        state.plan[rows] = plan
-        self._refresh_log_rate(state, rows)
-
-    def _refresh_log_rate(self, state: RetailerState, rows: ndarray) -> None:
-        p = self.parameters
-        effect = p.plus_effect * state.plan[rows] - p.slower_effect * state.num_slower[rows]
-        state.log_rate[rows] = state.own_rate[rows] + effect.astype(np.float32)
-
     def _draw_baskets(
         self, state: RetailerState, rows: ndarray, day: int, rng: np.random.Generator
     ) -> tuple[ndarray, ndarray]:
@@ -269,7 +216,7 @@ class Retailer:
         is_failed = is_tried & (uniform[1] < fails_at)
         failed, delivered = waiting[is_failed], waiting[is_tried & ~is_failed]
         causes.fail(state, failed, day, p)
-        self.deliver(state, delivered, day)
+        retailer_state.deliver(state, delivered, day)
         tried = waiting[is_tried]
         sink.add(np.where(is_failed[is_tried], FAILED, DELIVERED).astype(np.uint8), state.row[tried], day)
 
@@ -298,7 +245,7 @@ class Retailer:
         of_kind = positions_by_kind(kind, 7)
         at = of_kind[PURCHASE]
         amount[at], quantity[at] = self._draw_baskets(state, rows[at], day, rng)
-        self.purchase(state, rows[at], day, amount[at])
+        retailer_state.purchase(state, rows[at], day, amount[at], p)
         self._reconsider_plan(state, rows[at], day, rng, sink)
         causes.visit(state, rows[of_kind[VISIT]])
         causes.complain(state, rows[of_kind[COMPLAINT]], day, p)
@@ -308,7 +255,7 @@ class Retailer:
         causes.answer_call(state, rows[at], is_resolved, p)
         at = of_kind[RETURN]
         amount[at] = -np.round(state.last_amount[rows[at]] * rng.uniform(0.3, 1.0, len(at)), 2)
-        self.take_back(state, rows[at])
+        retailer_state.take_back(state, rows[at])
         causes.contact(state, rows[of_kind[CAMPAIGN]], p)
         causes.raise_price(state, rows[of_kind[PRICE_RISE]], day)
 
@@ -331,7 +278,7 @@ class Retailer:
         is_changed = considers & (wanted != state.plan[rows])
         changed, plan = rows[is_changed], wanted[is_changed]
         if len(changed):
-            self.change_plan(state, changed, plan)
+            retailer_state.change_plan(state, changed, plan, self.parameters)
             kind = np.full(len(changed), PLAN_CHANGE, np.uint8)
             sink.add(kind, state.row[changed], day, detail=(plan + 2).astype(np.uint8))
 
@@ -343,8 +290,14 @@ class _Sums:
         """Start at zero for ``num`` customers."""
         self.bought, self.returned = np.zeros((2, num))
 
-    def add(
-        self, kind: ndarray, row: ndarray, day: int, *, amount: ndarray | None = None, **rest: object
+    def add(  # The shape of the call is the sink's.
+        self,
+        kind: ndarray,
+        row: ndarray,
+        day: int,  # noqa: ARG002
+        *,
+        amount: ndarray | None = None,
+        **rest: object,  # noqa: ARG002
     ) -> None:
         """Add the amounts."""
         if amount is None:

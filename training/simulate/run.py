@@ -36,6 +36,7 @@ class SimulationResult:
     num_customers: int
     num_events: int
     num_truths: int
+    num_parts: int
 
 
 def simulate(
@@ -84,12 +85,15 @@ def ensure_simulated(
 ) -> SimulationResult:
     """Return the simulation at ``out``; make it if it is absent or was made from other values.
 
+    An interrupted simulation leaves nothing at ``out``, so what lies there is complete; it is made anew
+    all the same where a file of it has gone since.
+
     Raises:
         ConfigError: ``out`` is a folder of something else.
         RunError: The tables cannot be written.
     """
     out = Path(out)
-    if _described(out) == _description(config):
+    if _described(out) == _description(config) and _is_whole(out):
         return read_result(out)
     return simulate(config, out, overwrite=True, progress=progress)
 
@@ -114,8 +118,7 @@ class _Parts:
         self._folder = folder
         self._blocks_per_part = blocks_per_part
         self._waiting: list[Block] = []
-        self._num_parts = 0
-        self._counts = {"num_customers": 0, "num_events": 0, "num_truths": 0}
+        self._counts = {"num_customers": 0, "num_events": 0, "num_truths": 0, "num_parts": 0}
         for name in ("events", "customers", "truth"):
             (folder / name).mkdir()
 
@@ -134,16 +137,18 @@ class _Parts:
         return self._counts
 
     def _flush(self) -> None:
-        name = f"part-{self._num_parts:05d}.parquet"
+        name = f"part-{self._counts['num_parts']:05d}.parquet"
         for table in ("events", "customers", "truth"):
             frame = pl.concat([getattr(block, table) for block in self._waiting])
             frame.write_parquet(self._folder / table / name, compression="zstd", compression_level=1)
             if table == "customers":
                 self._counts["num_customers"] += frame["customer_id"].n_unique()
+            elif table == "events":
+                self._counts["num_events"] += frame.height
             else:
-                self._counts["num_events" if table == "events" else "num_truths"] += frame.height
+                self._counts["num_truths"] += frame.height
         self._waiting.clear()
-        self._num_parts += 1
+        self._counts["num_parts"] += 1
 
 
 @contextmanager
@@ -154,34 +159,39 @@ def _complete_or_nothing(out: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".unfinished", dir=out.parent))
     except OSError as error:
         raise RunError(f"{out}: cannot be made ({error})") from error
+    retired = folder.with_suffix(".replaced")
     try:
         folder.chmod(0o755)
         yield folder
         if out.exists():
-            old = folder / "replaced"
-            out.rename(old)
-            folder_of_new = folder.with_suffix(".complete")
-            folder.rename(folder_of_new)
-            folder_of_new.rename(out)
-            shutil.rmtree(out / "replaced")
-        else:
-            folder.rename(out)
+            out.rename(retired)
+        folder.rename(out)
     except OSError as error:
+        if retired.exists() and not out.exists():
+            retired.rename(out)
         raise RunError(f"{out}: cannot be written ({error})") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        if out.exists():
+            shutil.rmtree(retired, ignore_errors=True)
 
 
 def _refuse_existing(out: Path, *, overwrite: bool) -> None:
-    if not out.exists():
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
         raise ConfigError("simulate.out", str(out), "it exists; give overwrite=true to replace a simulation")
-    is_simulation = (out / PARAMETERS_FILE).is_file() and (out / "events").is_dir()
-    if not is_simulation and not (out.is_dir() and not any(out.iterdir())):
+    if _described(out) is None:
         raise ConfigError(
             "simulate.out", str(out), "only an earlier simulation or an empty folder is replaced"
         )
+
+
+def _is_whole(out: Path) -> bool:
+    """Return whether every table that ``parameters.json`` counts is there."""
+    num_parts = len(list((out / "events").glob("part-*.parquet")))
+    whole = [(out / f"{name}.parquet").is_file() for name in ("customers", "truth")]
+    return all(whole) and num_parts == read_result(out).num_parts
 
 
 def _description(config: SimulationConfig) -> dict[str, Any]:

@@ -9,15 +9,13 @@ possible prediction is nearly reachable from history.
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Float64
 from numpy import ndarray
 
-from training.simulate import causes
-from training.simulate.causes import Causes
+from training.simulate import causes, subscription_state
 from training.simulate.columns import (
     EventSink,
     NoSink,
@@ -28,34 +26,25 @@ from training.simulate.columns import (
     season_of,
 )
 from training.simulate.parameters import SubscriptionParameters
-
-CANCELLATION, USAGE, OUTAGE, COMPLAINT, SUPPORT, CAMPAIGN, PRICE_RISE, PLAN_CHANGE, PAYMENT, SIGNUP = range(
-    10
+from training.simulate.subscription_state import (
+    BILLING_DAYS,
+    CAMPAIGN,
+    CANCELLATION,
+    COMPLAINT,
+    OUTAGE,
+    PAYMENT,
+    PLAN_CHANGE,
+    PRICE_RISE,
+    SIGNUP,
+    SUPPORT,
+    TOP_PLAN,
+    USAGE,
+    SubscriptionState,
 )
-"""Codes of the event types; up to PLAN_CHANGE they compete for the day."""
 
-BILLING_DAYS = 30
 NEAR_PAYMENT_DAYS = 5
 MOST_IDLE_DAYS = 90
 LARGEST_HAZARD = 0.5
-TOP_PLAN = 2
-
-
-@dataclass(slots=True, kw_only=True)
-class SubscriptionState(Causes):
-    """What decides a subscriber's future.
-
-    Attributes:
-        usage_rate: Daily probability of usage, after slowing down.
-        price: Monthly price, in currency.
-        payment_day: Day of the next payment.
-        is_gone: Whether the customer has cancelled.
-    """
-
-    usage_rate: Float32[ndarray, " customer"]
-    price: Float64[ndarray, " customer"]
-    payment_day: ndarray
-    is_gone: ndarray
 
 
 class Subscription:
@@ -102,20 +91,18 @@ class Subscription:
         p = self.parameters
         people = draw_people(rng, num, attribute_effect=p.attribute_effect, heterogeneity=p.heterogeneity)
         plan = rng.choice(TOP_PLAN + 1, size=num, p=[0.45, 0.35, 0.2])
-        state = SubscriptionState(
-            **causes.blank(people.log_rate, plan),
-            usage_rate=(p.usages * np.exp(people.log_rate)).astype(np.float32),
-            price=np.round(p.price * p.plan_factor**plan, 2),
-            payment_day=np.full(num, np.iinfo(np.int32).max, np.int32),
-            is_gone=np.zeros(num, bool),
-        )
-        return state, people
+        return subscription_state.new_state(people.log_rate, plan, p), people
 
-    def arrive(
-        self, state: SubscriptionState, rows: ndarray, day: int, rng: np.random.Generator, sink: EventSink
+    def arrive(  # Nothing is drawn here; the shape of the call is the process's.
+        self,
+        state: SubscriptionState,
+        rows: ndarray,
+        day: int,
+        rng: np.random.Generator,  # noqa: ARG002
+        sink: EventSink,
     ) -> None:
         """Sign up customers who arrive today; the first payment falls due tomorrow."""
-        self.sign_up(state, rows, day)
+        subscription_state.sign_up(state, rows, day)
         sink.add(np.full(len(rows), SIGNUP, np.uint8), state.row[rows], day)
 
     def without_gone(self, state: SubscriptionState) -> SubscriptionState:
@@ -175,7 +162,7 @@ class Subscription:
         usage = state.usage_rate * self._usage_of_day[day]
         bound = usage + hazard
         bound += self._largest_other
-        self.pay(state, day, sink)
+        self._collect_payments(state, day, sink)
         rows = np.flatnonzero(uniform < bound)
         rows = rows[~state.is_gone[rows]]
         if len(rows):
@@ -213,40 +200,12 @@ class Subscription:
                 churn[at], spend[at] = 1.0 - survival, spent
         return churn, spend
 
-    def sign_up(self, state: SubscriptionState, rows: ndarray, day: int) -> None:
-        """Change the state as a sign-up does."""
-        state.active_day[rows] = day
-        state.payment_day[rows] = day + 1
-
-    def pay(self, state: SubscriptionState, day: int, sink: EventSink) -> None:
+    def _collect_payments(self, state: SubscriptionState, day: int, sink: EventSink) -> None:
         """Let payments that fall due today be made."""
         due = np.flatnonzero(state.payment_day == day)
-        state.payment_day[due] += BILLING_DAYS
+        subscription_state.pay(state, due)
         due = due[~state.is_gone[due]]
         sink.add(np.full(len(due), PAYMENT, np.uint8), state.row[due], day, amount=state.price[due])
-
-    def use(self, state: SubscriptionState, rows: ndarray, day: int) -> None:
-        """Change the state as a usage does."""
-        p = self.parameters
-        causes.be_active(state, rows, day, p)
-        causes.succeed(state, rows)
-        causes.visit(state, rows)
-        slowed = state.own_rate[rows] - p.slower_effect * state.num_slower[rows]
-        state.usage_rate[rows] = p.usages * np.exp(slowed)
-
-    def raise_price(self, state: SubscriptionState, rows: ndarray, day: int, price: ndarray) -> None:
-        """Change the state as a price rise does."""
-        causes.raise_price(state, rows, day)
-        state.price[rows] = price
-
-    def change_plan(self, state: SubscriptionState, rows: ndarray, plan: ndarray) -> None:
-        """Change the state as a plan change does: a step down takes away part of the grievance."""
-        p = self.parameters
-        down = plan < state.plan[rows]
-        state.grievance[rows[down]] *= 1.0 - p.relieved_share
-        step = plan.astype(np.float64) - state.plan[rows]
-        state.price[rows] = np.round(state.price[rows] * p.plan_factor**step, 2)
-        state.plan[rows] = plan
 
     def _happen(
         self,
@@ -266,17 +225,17 @@ class Subscription:
         chances[COMPLAINT] = causes.complaint_rate(state, rows, day, p)
         chances[SUPPORT] = causes.support_rate(state, rows, day, p)
         chances[CAMPAIGN], chances[PRICE_RISE] = p.campaigns, p.price_rises
-        wanted = self._wanted_plan(state, rows, day)
+        wanted = subscription_state.wanted_plan(state, rows, day, p)
         chances[PLAN_CHANGE] = np.where(wanted != state.plan[rows], p.plan_changes, 0.0)
         kind = choose(chances, uniform)
         amount, quantity = np.full(len(rows), np.nan), np.full(len(rows), np.nan, np.float32)
         detail = np.full(len(rows), len(self.details), np.uint8)
 
         of_kind = positions_by_kind(kind, 8)
-        state.is_gone[rows[of_kind[CANCELLATION]]] = True
+        subscription_state.cancel(state, rows[of_kind[CANCELLATION]])
         at = of_kind[USAGE]
         quantity[at] = np.round(p.minutes * rng.lognormal(0.0, p.minutes_noise, len(at)), 1)
-        self.use(state, rows[at], day)
+        subscription_state.use(state, rows[at], day, p)
         causes.fail(state, rows[of_kind[OUTAGE]], day, p)
         causes.complain(state, rows[of_kind[COMPLAINT]], day, p)
         at = of_kind[SUPPORT]
@@ -287,10 +246,10 @@ class Subscription:
         at = of_kind[PRICE_RISE]
         percent = p.rise_percent * rng.uniform(0.5, 1.5, len(at))
         amount[at] = np.round(state.price[rows[at]] * (1.0 + percent / 100.0), 2)
-        self.raise_price(state, rows[at], day, amount[at])
+        subscription_state.raise_price(state, rows[at], day, amount[at])
         at = of_kind[PLAN_CHANGE]
         detail[at] = wanted[at] + 2
-        self.change_plan(state, rows[at], wanted[at])
+        subscription_state.change_plan(state, rows[at], wanted[at], p)
 
         real = kind < 8
         sink.add(
@@ -301,9 +260,3 @@ class Subscription:
             quantity=quantity[real],
             detail=detail[real],
         )
-
-    def _wanted_plan(self, state: SubscriptionState, rows: ndarray, day: int) -> ndarray:
-        """Return the plan a customer would change to: lower after a price rise, otherwise higher."""
-        follows_rise = day - state.price_rise_day[rows] <= self.parameters.rise_window_days
-        wanted: ndarray = np.clip(state.plan[rows] + np.where(follows_rise, -1, 1), 0, TOP_PLAN)
-        return wanted

@@ -18,13 +18,13 @@ ROWS_PER_CHUNK = 16_384
 
 TRUTH_COLUMNS = pl.Schema(
     {
-        "customer_id": pl.String,
+        "customer_id": pl.String(),
         "cutoff": pl.Datetime("us", "UTC"),
-        "horizon_days": pl.Int64,
-        "churn_probability": pl.Float64,
-        "expected_spend": pl.Float64,
-        "churn_standard_error": pl.Float64,
-        "spend_standard_error": pl.Float64,
+        "horizon_days": pl.Int64(),
+        "churn_probability": pl.Float64(),
+        "expected_spend": pl.Float64(),
+        "churn_standard_error": pl.Float64(),
+        "spend_standard_error": pl.Float64(),
     }
 )
 
@@ -65,6 +65,8 @@ def truth_of(
             measures[at, :, first:last] = by_path.mean(axis=2)
             measures[at + 2, :, first:last] = by_path.std(axis=2, ddof=1) / np.sqrt(num_rollouts)
         progress(last - first)
+    # Hazards beside drawn returns can average to less than nothing, which no expectation of a spend is.
+    measures[1] = np.maximum(measures[1], 0.0)
     return measures
 
 
