@@ -122,7 +122,7 @@ def _timeline(batch: Mapping[str, Tensor]) -> Timeline:
         readout_days=readout_days,
         readout_visible=visible,
         ages=event_ages(event_days, readout_days),
-        is_visible=visible_events(visible, event_days.shape[1]),
+        is_visible=visible_events(visible, event_days),
     )
 
 

@@ -110,7 +110,7 @@ def find_tie(schema: Schema, amount: Target) -> tuple[str, int] | None:
 def _hazards(
     lower: Int64[ndarray, " readout"], upper: Int64[ndarray, " readout"], num_bins: int
 ) -> tuple[float, ...]:
-    """Return hazards by the EM of Turnbull (1976), started flat; a few steps are enough to start from.
+    """Return hazards by the EM algorithm of Turnbull (1976), started flat, with one case's weight added.
 
     An event known only to lie in ``(lower, upper]`` is shared among these bins by their present masses.
     """
@@ -118,7 +118,7 @@ def _hazards(
     pairs, counts = np.unique(np.stack([lower, upper], axis=1), axis=0, return_counts=True)
     is_possible = (bins >= pairs[:, :1]) & (bins < pairs[:, 1:])
     masses = np.full(num_bins + 1, 1.0 / (num_bins + 1))
-    for _ in range(50):
+    for _ in range(500):
         shares = is_possible * masses
         shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-300)
         masses = (counts @ shares + 1.0 / (num_bins + 1)) / (counts.sum() + 1.0)

@@ -26,10 +26,10 @@ def event_ages(
 
 
 def visible_events(
-    readout_visible: Int64[Tensor, "batch readout"], length: int | torch.SymInt
+    readout_visible: Int64[Tensor, "batch readout"], event_days: Float[Tensor, "batch length"]
 ) -> Bool[Tensor, "batch readout length"]:
     """Return which events every readout sees, as a boolean mask."""
-    return torch.arange(length, device=readout_visible.device) < readout_visible[..., None]
+    return torch.arange(event_days.shape[1], device=event_days.device) < readout_visible[..., None]
 
 
 def _integral(days: Tensor) -> Tensor:
