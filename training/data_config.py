@@ -39,7 +39,11 @@ class AttributeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventsConfig:
-    """The query that gives customer_id, occurred_at, event_type and the declared fields."""
+    """The query that gives customer_id, occurred_at, event_type and the declared fields.
+
+    Events of a customer at the same instant keep the order of the query's rows. A plain SELECT
+    keeps that of the table; UNION, JOIN and GROUP BY keep none, so that they want an ORDER BY.
+    """
 
     sql: str
     fields: Mapping[str, FieldConfig] = field(default_factory=dict)

@@ -9,6 +9,7 @@ import importlib.util
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +21,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from holdfast.errors import ConfigError, DataError, RunError
 from training.data_config import DataConfig
-from training.entry import run_entry
+from training.entry import CONFIG_DIR, run_entry
 from training.fetch import fetch
 from training.source_config import DownloadConfig, SourceConfig, WorkbookConfig
 from training.sources import first_line, is_remote, local_files, polars_reasons
-
-CONFIG_DIR = str(Path(__file__).resolve().parents[1] / "conf")
 
 TellProgress = Callable[[str, int, int | None], None]
 """Told the source, how many bytes of it are here and how many there are, None if not known."""
@@ -115,7 +114,7 @@ def _unpacked(where: str, download: DownloadConfig, archive: Path, folder: Path)
         with zipfile.ZipFile(archive) as zipped:
             limit = f"the archive holds {zipped.namelist()}"
         raise DataError(f"{where}.member", download.member, limit) from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         limit = f"what it serves is no sound zip archive: {first_line(error)}"
         raise DataError(f"{where}.url", download.url, limit) from error
     return target
@@ -139,7 +138,10 @@ def _converted(where: str, workbook: WorkbookConfig, path: Path) -> Path:
         sheets = {}
         for table, sheet in workbook.sheets.items():
             try:
-                sheets[table] = pl.read_excel(path, sheet_name=sheet, engine="calamine").lazy()
+                # Types are inferred from all rows: from the first thousand, a column of numbers would
+                # lose the text that comes later without a word.
+                frame = pl.read_excel(path, sheet_name=sheet, engine="calamine", infer_schema_length=None)
+                sheets[table] = frame.lazy()
             except (ValueError, RuntimeError) as error:
                 limit = f"this sheet cannot be read: {first_line(error)}"
                 raise DataError(f"{where}.workbook.sheets.{table}", sheet, limit) from error

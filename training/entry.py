@@ -5,12 +5,16 @@ It deliberately does not know any entry point, nor Hydra.
 
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
 from holdfast.errors import HoldfastError
+
+CONFIG_DIR = str(Path(__file__).resolve().parents[1] / "conf")
+"""Where Hydra finds the configuration of every entry point, whatever the working directory."""
 
 EXIT_ERROR = 2
 """The run was refused or failed for a reason that is named."""

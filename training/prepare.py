@@ -17,14 +17,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from holdfast.errors import ArtifactError
 from training.canonical import customers_table, events_table, labels_table
 from training.data_config import DataConfig
-from training.entry import run_entry
+from training.entry import CONFIG_DIR, run_entry
 from training.prepare_summary import summary
 from training.sources import count_rows, file_states, scan_sources
 from training.store import HistoryStore, write_store
 from training.store.writer import Progress as TellProgress
 from training.store.writer import Tables, restore_interrupted
-
-CONFIG_DIR = str(Path(__file__).resolve().parents[1] / "conf")
 
 
 def prepare(
@@ -115,7 +113,8 @@ def simulated_folder(config: DataConfig) -> Path:
 
 
 @contextmanager
-def _shown_progress(console: Console) -> Iterator[TellProgress]:
+def shown_progress(console: Console) -> Iterator[TellProgress]:
+    """Show a progress bar while something is prepared; yields what tells it."""
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("", total=1.0)
@@ -129,7 +128,7 @@ def main(settings: DictConfig) -> None:
     config = DataConfig.from_plain(OmegaConf.to_container(settings.data, resolve=True))
     console = Console()
     steps: set[str] = set()
-    with _shown_progress(console) as show:
+    with shown_progress(console) as show:
 
         def progress(step: str, share: float) -> None:
             steps.add(step)

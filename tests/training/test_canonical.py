@@ -11,7 +11,13 @@ from holdfast.errors import DataError
 from training.canonical import REASON, CanonicalTable, customers_table, events_table, labels_table
 from training.data_config import DataConfig
 
-GOOD = {"customer_id": "al", "occurred_at": days_later(0)[0], "event_type": "purchase", "amount": 1.0, "channel": "web"}
+GOOD = {
+    "customer_id": "al",
+    "occurred_at": days_later(0)[0],
+    "event_type": "purchase",
+    "amount": 1.0,
+    "channel": "web",
+}
 
 
 def shop(folder: Path, **changes: Any) -> DataConfig:
@@ -61,7 +67,11 @@ def test_gives_canonical_columns_and_types(tmp_path: Path) -> None:
         ("customer_id", ["al", None, ""], ["", "no customer", "no customer"]),
         ("customer_id", [12, None], ["", "no customer"]),
         ("event_type", ["visit", None, ""], ["", "no event type", "no event type"]),
-        ("occurred_at", ["2024-01-01", None, "x"], ["", "occurred_at: no time", "occurred_at: unreadable time"]),
+        (
+            "occurred_at",
+            ["2024-01-01", None, "x"],
+            ["", "occurred_at: no time", "occurred_at: unreadable time"],
+        ),
         ("occurred_at", [None, None], ["occurred_at: no time"] * 2),
         (
             "amount",
@@ -71,8 +81,10 @@ def test_gives_canonical_columns_and_types(tmp_path: Path) -> None:
         ("channel", ["web", None, ""], ["", "", ""]),
     ],
 )
-def test_tells_why_a_row_cannot_be_used(tmp_path: Path, column: str, values: list[Any], reasons: list[str]) -> None:
-    """Rows without customer, time or type and amounts out of range are told apart; missing fields are fine."""
+def test_tells_why_a_row_cannot_be_used(
+    tmp_path: Path, column: str, values: list[Any], reasons: list[str]
+) -> None:
+    """Rows without customer, time or type and amounts out of range are told apart; fields may be missing."""
     assert reasons_of(events_of(tmp_path, events_with(**{column: values}))) == reasons
 
 
@@ -111,7 +123,9 @@ def test_nan_and_null_numbers_are_both_missing(tmp_path: Path) -> None:
         ("channel", [0.5], "it must be text or an integer"),
     ],
 )
-def test_a_wrong_type_is_named_with_a_way_out(tmp_path: Path, column: str, values: list[Any], hint: str) -> None:
+def test_a_wrong_type_is_named_with_a_way_out(
+    tmp_path: Path, column: str, values: list[Any], hint: str
+) -> None:
     """A type that would have to be guessed at is refused before rows are read; the message helps."""
     with pytest.raises(DataError, match=hint) as caught:
         events_of(tmp_path, events_with(**{column: values}))
@@ -121,7 +135,7 @@ def test_a_wrong_type_is_named_with_a_way_out(tmp_path: Path, column: str, value
 def test_the_hint_for_integer_times_works(tmp_path: Path) -> None:
     """What the message proposes gives the right instant, whatever the data set's zone, even from 32 bits."""
     converted = "CAST(CAST(seconds AS BIGINT) * 1000000 AS TIMESTAMPTZ)"
-    sql = f"SELECT customer_id, {converted} AS occurred_at, event_type, amount, channel FROM events"
+    sql = f"SELECT customer_id, {converted} AS occurred_at, event_type, amount, channel FROM events"  # noqa: S608 (ours)
     table = events_with(amount=[1.0]).drop("occurred_at")
     table = table.with_columns(seconds=pl.lit(START_US // 1_000_000, dtype=pl.Int32))
     events = {"sql": sql, "fields": {"amount": {"kind": "money"}, "channel": {"kind": "categorical"}}}
@@ -131,7 +145,13 @@ def test_the_hint_for_integer_times_works(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("values", "dtype"),
-    [([1, 0], pl.Int8), ([True, False], pl.Boolean), ([1, 0], pl.UInt64), ([1, 0], pl.Decimal(10, 2)), ([1, 0], pl.Float32)],
+    [
+        ([1, 0], pl.Int8),
+        ([True, False], pl.Boolean),
+        ([1, 0], pl.UInt64),
+        ([1, 0], pl.Decimal(10, 2)),
+        ([1, 0], pl.Float32),
+    ],
 )
 def test_every_type_of_number_is_taken(tmp_path: Path, values: list[Any], dtype: Any) -> None:
     """Integers, decimals, booleans and both floats are numbers."""

@@ -42,7 +42,10 @@ def test_gives_the_schema_in_the_order_declared(mapping: dict[str, Any]) -> None
     }
     schema = DataConfig.from_plain(mapping).schema
     assert [field.name for field in schema.fields] == ["amount", "channel"]
-    assert [(attribute.name, attribute.unit) for attribute in schema.attributes] == [("region", ""), ("age", "years")]
+    assert [(attribute.name, attribute.unit) for attribute in schema.attributes] == [
+        ("region", ""),
+        ("age", "years"),
+    ]
     assert [target.name for target in schema.targets] == ["churn", "spend"]
     assert schema.targets[0].horizons_days == (30, 60)
     assert schema.currency == "EUR"
@@ -82,8 +85,14 @@ def test_times_without_a_zone_are_local(mapping: dict[str, Any]) -> None:
         ({"limits": {"rows_per_part": 0}}, "limits.rows_per_part"),
         ({"limits": {"drop_duplicates": "yes"}}, "data.limits.drop_duplicates"),
         ({"encoding": {"num_bins": 1}}, "encoding.num_bins"),
-        ({"events": {"sql": "SELECT 1", "fields": {"amount": {"kind": "text"}}}}, "data.events.fields.amount.kind"),
-        ({"events": {"sql": "SELECT 1", "fields": {"valid_from": {"kind": "numeric"}}}}, "data.events.fields"),
+        (
+            {"events": {"sql": "SELECT 1", "fields": {"amount": {"kind": "text"}}}},
+            "data.events.fields.amount.kind",
+        ),
+        (
+            {"events": {"sql": "SELECT 1", "fields": {"valid_from": {"kind": "numeric"}}}},
+            "data.events.fields",
+        ),
         ({"events": {"sql": "SELECT 1", "fields": {"_hidden": {"kind": "numeric"}}}}, "data.events.fields"),
         ({"events": {"sql": "SELECT 1", "fields": {"net amount": {"kind": "numeric"}}}}, "schema.fields"),
         (
@@ -111,7 +120,10 @@ def test_refuses_by_the_name_of_the_key(mapping: dict[str, Any], changes: dict[s
         ({"path": "sqlite://x", "format": "database"}, "source.query"),
         ({"path": "x", "format": "csv", "download": {"url": "ftp://x/y"}}, "download.url"),
         ({"path": "x", "format": "csv", "download": {"url": "file:///etc/passwd"}}, "download.url"),
-        ({"path": "x", "format": "csv", "download": {"url": "http://x/y", "sha256": "abc"}}, "download.sha256"),
+        (
+            {"path": "x", "format": "csv", "download": {"url": "http://x/y", "sha256": "abc"}},
+            "download.sha256",
+        ),
     ],
 )
 def test_refuses_a_source_by_the_name_of_the_key(
@@ -144,7 +156,9 @@ def test_what_shapes_no_store_leaves_the_fingerprint_alone(mapping: dict[str, An
         {"observed_until": "2024-06-30"},
     ],
 )
-def test_what_shapes_a_store_changes_the_fingerprint(mapping: dict[str, Any], changes: dict[str, Any]) -> None:
+def test_what_shapes_a_store_changes_the_fingerprint(
+    mapping: dict[str, Any], changes: dict[str, Any]
+) -> None:
     """A store made from another declaration is not up to date."""
     before = DataConfig.from_plain(mapping).store_fingerprint(files={})
     assert DataConfig.from_plain(mapping | changes).store_fingerprint(files={}) != before

@@ -106,10 +106,14 @@ def test_a_truncated_parquet_file_is_named(parquet: Path) -> None:
 
 @pytest.mark.parametrize(
     ("form", "content"),
-    [("csv", b"id,n\na,1\nb,2,3\n"), ("csv", b"n\n" + b"1\n" * 20_000 + b"x\n"), ("lines", bytes(range(256)))],
+    [
+        ("csv", b"id,n\na,1\nb,2,3\n"),
+        ("csv", b"n\n" + b"1\n" * 20_000 + b"x\n"),
+        ("lines", bytes(range(256))),
+    ],
 )
 def test_a_file_that_breaks_its_form_later_on_is_named(tmp_path: Path, form: str, content: bytes) -> None:
-    """A row with too many fields, of another type, or of no text is refused, whatever a query would read of it."""
+    """A row with too many fields, of another type, or of no text is refused, whatever a query reads of it."""
     (tmp_path / "t").write_bytes(content)
     sources = {"t": source(tmp_path / "t", form)}
     with pytest.raises(DataError, match="cannot be read") as caught:

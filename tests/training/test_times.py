@@ -18,7 +18,9 @@ def microseconds(text: str) -> int:
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
 
 
-def read(values: list[object], dtype: object = None, *, zone: str = "UTC") -> tuple[list[int | None], list[str]]:
+def read(
+    values: list[object], dtype: object = None, *, zone: str = "UTC"
+) -> tuple[list[int | None], list[str]]:
     """Return microseconds and the names of the problems, empty where there is none."""
     frame = read_times(pl.Series("t", values, dtype=dtype), time_zone=zone).struct.unnest()
     names = ["", *TIME_PROBLEMS]
@@ -42,13 +44,15 @@ def read(values: list[object], dtype: object = None, *, zone: str = "UTC") -> tu
     ],
 )
 def test_reads_every_iso_form_of_text(text: str, utc: str) -> None:
-    """Text with a zone is that instant; without one it is local to the data set's zone (here one hour ahead)."""
+    """Text with a zone is that instant; without one it is local to the data set's zone, here an hour ahead."""
     assert read([text], zone="Europe/London") == ([microseconds(utc)], [""])
 
 
 def test_reads_a_mixture_of_forms_in_one_column() -> None:
     """Rows of one column may be written differently; none hinders another."""
-    us, problems = read(["2024-05-01", "x", "2024-05-01T10:00:00Z", None, "2024-05-01 09:00", "2024-05-01T12:00+02:00"])
+    us, problems = read(
+        ["2024-05-01", "x", "2024-05-01T10:00:00Z", None, "2024-05-01 09:00", "2024-05-01T12:00+02:00"]
+    )
     day = microseconds("2024-05-01T00:00:00")
     hours = [None if value is None else (value - day) / 3_600_000_000 for value in us]
     assert hours == [0, None, 10, None, 9, 10]
@@ -89,7 +93,9 @@ def test_times_far_beyond_any_calendar_do_not_overflow(unit: str) -> None:
 
 def test_bounds_are_half_open() -> None:
     """1900-01-01 is taken and 2200-01-01 is not, to the microsecond."""
-    series = pl.Series([EARLIEST_US - 1, EARLIEST_US, LATEST_US - 1, LATEST_US]).cast(pl.Datetime("us", "UTC"))
+    series = pl.Series([EARLIEST_US - 1, EARLIEST_US, LATEST_US - 1, LATEST_US]).cast(
+        pl.Datetime("us", "UTC")
+    )
     us = read_times(series, time_zone="UTC").struct["us"].to_list()
     assert us == [None, EARLIEST_US, LATEST_US - 1, None]
 

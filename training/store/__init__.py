@@ -13,6 +13,7 @@ It deliberately does not know SQL, YAML or models.
 
 from training.store.layout import StoreIndex
 from training.store.reader import HistoryStore, LabelTable
+from training.store.tables import canonical_tables
 from training.store.writer import write_store
 
-__all__ = ["HistoryStore", "LabelTable", "StoreIndex", "write_store"]
+__all__ = ["HistoryStore", "LabelTable", "StoreIndex", "canonical_tables", "write_store"]

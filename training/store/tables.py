@@ -44,9 +44,7 @@ def canonical_tables(
     return pl.DataFrame(events), pl.DataFrame(attributes)
 
 
-def _columns(
-    categorical: Mapping[str, CodedColumn], numeric: Mapping[str, ndarray]
-) -> dict[str, pl.Series]:
+def _columns(categorical: Mapping[str, CodedColumn], numeric: Mapping[str, ndarray]) -> dict[str, pl.Series]:
     columns = {name: _text(column) for name, column in categorical.items()}
     return columns | {name: pl.Series(name, values).fill_nan(None) for name, values in numeric.items()}
 

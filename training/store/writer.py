@@ -22,6 +22,9 @@ from training.store.layout import CUSTOMER_IDS, FORM, INDEX, StoreIndex, write_i
 from training.store.parts import Parts
 from training.store.rows import EventRows, LabelRows, VersionRows
 
+MAX_PARTS = 512
+"""Every part is an open file while rows are split; systems allow 1,024 of them by default."""
+
 Progress = Callable[[str, float], None]
 """Told the step at work and the share of it that is done, from 0 to 1."""
 
@@ -74,7 +77,8 @@ def write_store(
     with _replaced_when_complete(store_dir) as folder:
         spill = folder / "spill"
         spill.mkdir()
-        num_parts = max(1, -(-sum(source_rows.values()) // config.limits.rows_per_part))
+        num_parts = -(-sum(source_rows.values()) // config.limits.rows_per_part)
+        num_parts = min(max(num_parts, 1), MAX_PARTS)
         parts = {}
         for number, table in enumerate(tables.present()):
             progress("reading", number / len(tables.present()))

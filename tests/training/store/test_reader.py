@@ -143,4 +143,6 @@ def test_an_empty_part_of_a_history_can_be_gathered(made: Path) -> None:
     """Gathering works on memory-mapped columns, with nobody and with somebody twice."""
     histories = HistoryStore.open(made).histories
     assert histories.take(np.array([], dtype=np.int64)).num_events == 0
-    assert histories.take(np.array([2, 2])).occurred_at_us.tolist() == histories.occurred_at_us[6:7].tolist() * 2
+    assert (
+        histories.take(np.array([2, 2])).occurred_at_us.tolist() == histories.occurred_at_us[6:7].tolist() * 2
+    )
