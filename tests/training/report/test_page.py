@@ -1,0 +1,289 @@
+"""The report: one file, nothing asked of anybody, everything escaped, the same bytes every time."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builders import small_schema
+from holdfast.errors import RunError
+from holdfast.schema import Schema
+from training.evaluation import EvaluationResult, evaluate
+from training.outcomes import Outcomes, Predictions
+from training.report import DataFacts, ReportContext, SplitFacts, write_report
+from training.report.page import rendered
+
+NUM = 200
+HOSTILE = '<script>alert("1")</script>&\'$x_1$'
+
+
+def schema_of(*, horizons: tuple[int, ...] = (90,)) -> Schema:
+    """Return the small schema with fewer horizons: every figure costs time."""
+    schema = small_schema()
+    churn, spend, _ = schema.targets
+    return replace(schema, targets=(replace(churn, horizons_days=horizons), spend))
+
+
+def result_of(
+    *, models: tuple[str, ...] = ("sequence", "trees", "truth"), horizons: tuple[int, ...] = (90,)
+) -> EvaluationResult:
+    """Return the result of models that know more or less."""
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=NUM)
+    gone = (rng.random((NUM, len(horizons))) < 1 / (1 + np.exp(2 * signal[:, None]))).astype(np.float32)
+    spend = np.where(gone[:, -1] == 0, np.exp(3 + signal), 0).astype(np.float32)
+    predictions = {}
+    for at, name in enumerate(models):
+        seen = signal + (0.1 if name == "truth" else 0.5 * (at + 1)) * rng.normal(size=NUM)
+        probability = np.repeat(1 / (1 + np.exp(2 * seen))[:, None], len(horizons), axis=1)
+        predictions[name] = Predictions(
+            probability={"churn": probability}, expected={"spend": np.exp(2.5 + seen)}, median={}
+        )
+    return evaluate(
+        schema_of(horizons=horizons),
+        split="test",
+        customer=np.arange(NUM),
+        cutoff_us=np.full(NUM, 1_700_006_400_000_000),
+        outcomes=Outcomes(happened={"churn": gone}, values={"spend": spend}),
+        predictions=predictions,
+        main=models[0],
+        num_replicates=30,
+    )
+
+
+def context_of(**changes: object) -> ReportContext:
+    """Return a context with every part filled."""
+    split = SplitFacts(
+        name="test",
+        first_cutoff="2023-11-15T00:00Z",
+        last_cutoff="2023-11-15T00:00Z",
+        num_cutoffs=1,
+        num_readouts=NUM,
+        num_customers=NUM,
+        rates={"churn, 90 days": "50 %"},
+        num_unknown={"churn, 90 days": 3},
+    )
+    data = DataFacts(
+        num_customers=400,
+        num_events=9_000,
+        first_event="2022-01-01T00:00Z",
+        last_event="2024-02-13T12:30Z",
+        event_types={"purchase": 8_000, "return": 1_000},
+        table_rows={"events": 10_000},
+        excluded={"events": {"no customer": 1_000}},
+        notices={"exact duplicates, kept": 7},
+        lengths=(("1", 100), ("2", 200), ("3 to 4", 100)),
+        splits=(split,),
+    )
+    settings = {
+        "title": "small shop",
+        "schema": schema_of(),
+        "data": data,
+        "created_at": "2026-01-02T03:04Z",
+        "revision": "abc1234",
+        "versions": {"torch": "9.9"},
+        "settings": {"seed": "7"},
+        "training_curve": {"training": ((0, 0.7), (10, 0.6)), "validation": ((5, 0.65),)},
+        "limits": ("Fitted in the spring alone.",),
+    } | changes
+    return ReportContext(**settings)
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    """Return the page of everything."""
+    return rendered(result_of(), context_of())
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and text, and notices tags that are not closed."""
+
+    VOID = frozenset({"meta", "br", "link", "img", "input"})
+
+    def __init__(self, text: str) -> None:
+        """Read a page."""
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Open a tag."""
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note a tag that closes itself."""
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close the tag that is open."""
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        """Keep text."""
+        self.text.append(data)
+
+
+def test_asks_for_nothing_from_anywhere(page: str) -> None:
+    """No script, link, picture or frame; references stay inside; no address but names of XML."""
+    reader = Reader(page)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base"} & {
+        tag for tag, _ in reader.tags
+    }
+    for _, attributes in reader.tags:
+        assert not {"src", "srcset", "action", "data"} & set(attributes)
+        for name in ("href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#")
+        assert not any(name.startswith("on") for name in attributes)
+    assert set(re.findall(r"https?://[^\"\s]+", page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+
+
+def test_is_well_formed(page: str) -> None:
+    """Every tag is closed in order, and no id stands twice."""
+    reader = Reader(page)
+    assert reader.open == []
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids)) > 0
+    used = re.findall(r"(?:url\(|href=\")#([^)\"]+)", page)
+    assert used
+    assert set(used) <= set(ids)
+
+
+def test_says_what_there_is_to_say(page: str) -> None:
+    """Headline, models, data, split, training, definitions and limits."""
+    text = " ".join(" ".join(Reader(page).text).split())
+    for part in (
+        "small shop",
+        "most at risk",
+        "sequence",
+        "trees",
+        "truth",
+        "AUROC",
+        "9,000, from 2022-01-01 to 2024-02-13 12:30 UTC",
+        "no customer",
+        "10.00 %",
+        "exact duplicates, kept",
+        "50 % (3 not known)",
+        "of type purchase in the 180 days up to the cutoff",
+        "Fitted in the spring alone.",
+        "revision abc1234",
+        "Loss during training",
+    ):
+        assert part in text, part
+
+
+def test_every_figure_has_words(page: str) -> None:
+    """Eight figures: three of churn, three of spend, lengths, training; each with a text of its own."""
+    spoken = [attributes.get("aria-label") for tag, attributes in Reader(page).tags if tag == "svg"]
+    assert len(spoken) == 8
+    assert all(spoken)
+    assert len(set(spoken)) == 8
+    assert any("AUROC: sequence 0." in label for label in spoken)
+
+
+def test_follows_the_readers_theme(page: str) -> None:
+    """Light, dark and paper; figures take their colours from the page, so none has one of its own."""
+    assert "@media (prefers-color-scheme: dark)" in page
+    assert "@media print" in page
+    figures = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL))
+    assert "var(--series-1)" in figures
+    assert "currentColor" in figures
+    assert set(re.findall(r"#[0-9a-fA-F]{6}\b", figures)) <= {"#000000", "#ffffff"}
+
+
+def test_equal_input_gives_equal_bytes(tmp_path: Path, page: str) -> None:
+    """Without a clock and without random ids."""
+    path = write_report(tmp_path / "report.html", result_of(), context_of())
+    assert path.read_text(encoding="utf-8") == page
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_what_came_from_data_is_escaped() -> None:
+    """Scripts, quotes and dollars in names of models, types, reasons and titles are text."""
+    data = replace(
+        context_of().data,
+        event_types={HOSTILE: 1},
+        excluded={HOSTILE: {HOSTILE: 1}},
+        notices={HOSTILE: 1},
+        lengths=((HOSTILE, 3),),
+    )
+    context = context_of(
+        title=HOSTILE,
+        data=data,
+        settings={HOSTILE: HOSTILE},
+        versions={HOSTILE: HOSTILE},
+        limits=(HOSTILE,),
+        training_curve={HOSTILE: ((0, 1.0), (1, 0.5))},
+        created_at=HOSTILE,
+    )
+    page = rendered(result_of(models=(HOSTILE, "trees")), context)
+    reader = Reader(page)
+    assert "script" not in {tag for tag, _ in reader.tags}
+    assert reader.open == []
+    assert any(HOSTILE in text for text in reader.text)
+    figures = Reader("".join(re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)))
+    assert any(HOSTILE in text for text in figures.text)
+
+
+def test_every_script_of_the_world() -> None:
+    """Names that the drawing font lacks, right to left, joined, and half a character."""
+    names = ("顧客モデル", "مرحبا", "👩‍👩‍👧", "a\u0301\u202e", "_hidden", "\ud800")
+    page = rendered(result_of(models=names), context_of(title="".join(names)))
+    figures = "".join(re.findall(r"<text.*?</text>", page, flags=re.DOTALL))
+    for name in names[:5]:
+        assert name in figures
+
+
+def test_half_a_character_does_not_stop_the_file(tmp_path: Path) -> None:
+    """What UTF-8 cannot hold is replaced."""
+    path = write_report(tmp_path / "report.html", result_of(), context_of(title="half \ud800"))
+    assert "half ?" in path.read_text(encoding="utf-8")
+
+
+def test_several_horizons_show_the_longest_first() -> None:
+    """Shorter ones keep their table, with figures folded away."""
+    page = rendered(result_of(horizons=(30, 90)), context_of(schema=schema_of(horizons=(30, 90))))
+    assert page.index("churn within 90 days</h3>") < page.index("churn within 30 days</h3>")
+    assert "Figures for churn within 30 days" in page
+
+
+def test_a_page_without_figures_says_what_is_missing() -> None:
+    """Nothing known, nobody excluded, no training curve: no empty frame, no failure."""
+    result = result_of()
+    for target in result["targets"]:
+        for horizon in target["horizons"]:
+            horizon |= {
+                "models": {},
+                "differences": {},
+                "mean": None,
+                "num_unknown": 5,
+                "left_out": {"trees": 2},
+            }
+            target["horizons"] = [horizon]
+    data = DataFacts(num_customers=0, num_events=0, first_event="-", last_event="-", event_types={})
+    page = rendered(result, context_of(data=data, training_curve={}))
+    text = " ".join(" ".join(Reader(page).text).split())
+    assert "no test figure" in text
+    assert "no outcome is known" in text
+    assert "trees did not answer 2 of the readouts" in text
+    assert "No row was left out" in text
+    assert "Left out because what came is not known" in text
+    assert "<svg" not in page
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """The folder is missing: an error of ours, with the path."""
+    path = tmp_path / "absent" / "report.html"
+    with pytest.raises(RunError, match=r"absent.report\.html"):
+        write_report(path, result_of(), context_of())
