@@ -3,7 +3,6 @@
 It deliberately does not know how the model was fitted or judged: metrics are handed in.
 """
 
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -109,7 +108,7 @@ def write_artifact(
         if report is not None:
             shutil.copyfile(report, partial / REPORT_NAME)
             names.append(REPORT_NAME)
-        manifest = _manifest(graph, fitted, train, name, metrics, partial, names)
+        manifest = _manifest(fitted, train, name, metrics, partial, names)
         write_manifest(partial, manifest)
         _move_into_place(partial, folder)
     except OSError as error:
@@ -121,7 +120,7 @@ def source_revision(root: Path) -> str:
     """Return the commit of a source tree, ``+`` where it was changed since, or ``unknown``."""
     try:
         command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--match="]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -154,7 +153,6 @@ def _checked_outputs(
 
 
 def _manifest(
-    graph: ScoringGraph,
     fitted: FittedModel,
     train: Readouts,
     name: ArtifactName,
@@ -205,6 +203,6 @@ def _move_into_place(partial: Path, folder: Path) -> None:
     old = folder.with_name(folder.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
+        folder.replace(old)
+    partial.replace(folder)
     shutil.rmtree(old, ignore_errors=True)

@@ -3,7 +3,6 @@
 It deliberately does not know Lightning: a checkpoint to resume from is another file.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +48,7 @@ class FittedModel:
         path = folder / FILE_NAME
         partial = path.with_suffix(".partial")
         torch.save(content, partial)
-        os.replace(partial, path)
+        partial.replace(path)
         return path
 
     @classmethod

@@ -11,22 +11,10 @@ from holdfast.plain import from_plain
 from training.batches import BatchingConfig
 from training.data_config import DataConfig
 from training.fitting import FitConfig
+from training.judging import EvaluationConfig
 from training.losses import LossWeights
 from training.model import ModelConfig
 from training.module import OptimiserConfig
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationConfig:
-    """How a fitted model is judged.
-
-    Attributes:
-        baselines: Names of the baselines to judge beside it.
-        num_bootstrap: Resamples of an interval.
-    """
-
-    baselines: tuple[str, ...]
-    num_bootstrap: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,13 +25,11 @@ class RunConfig:
         data: The data set.
         fit: How the model is fitted.
         evaluation: How it is judged.
-        threads: Of PyTorch on a CPU; None leaves it to PyTorch.
     """
 
     data: DataConfig
     fit: FitConfig
     evaluation: EvaluationConfig
-    threads: int | None
 
     @classmethod
     def from_plain(cls, settings: Mapping[str, Any]) -> "RunConfig":
@@ -64,5 +50,4 @@ class RunConfig:
                 seed=int(settings["seed"]),
             ),
             evaluation=from_plain(EvaluationConfig, settings["evaluation"], where="evaluation"),
-            threads=settings["threads"],
         )

@@ -1,0 +1,148 @@
+"""An artifact is complete and checked, or it is not there."""
+
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from tasks import quiet_trainer, small_task, tiny_config
+
+import training.export
+from holdfast.encoding import Cutoffs, encode, pad
+from holdfast.errors import ArtifactError, RunError
+from holdfast.golden import read_golden
+from holdfast.manifest import GOLDEN_NAME, MANIFEST_NAME, MODEL_NAME, read_manifest, verify_files
+from training.calibration import calibrated
+from training.export import NUM_GOLDEN, ArtifactName, write_artifact
+from training.fitted import FittedModel
+from training.fitting import fit
+from training.model.graph import answer
+from training.predict import predict_raw
+from training.task import Readouts
+
+TASK = small_task()
+NAME = ArtifactName(
+    name="small", version="1", created_at=datetime(2026, 1, 2, tzinfo=UTC), source_revision="abc"
+)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
+    """Fit once."""
+    folder = tmp_path_factory.mktemp("run")
+    return fit(TASK, tiny_config(num_steps=4), trainer=quiet_trainer(folder), folder=folder)
+
+
+def export(fitted: FittedModel, folder: Path) -> Path:
+    """Write the artifact with cases from the test cutoffs."""
+    train, golden = TASK.readouts(TASK.splits.train), TASK.readouts(TASK.splits.test)
+    return write_artifact(
+        fitted, TASK, train=train, golden=golden, folder=folder, name=NAME, metrics={"auroc": 0.5}
+    )
+
+
+@pytest.fixture(scope="module")
+def artifact(fitted: FittedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Export once."""
+    return export(fitted, tmp_path_factory.mktemp("artifact") / "one")
+
+
+def test_the_manifest_says_what_the_files_are(artifact: Path, fitted: FittedModel) -> None:
+    """Spec to the last bit, hashes of every file, names and forms of every tensor."""
+    manifest = read_manifest(artifact)
+    assert manifest.encoding == fitted.spec
+    assert set(manifest.files) == {MODEL_NAME, GOLDEN_NAME}
+    assert {p.name for p in artifact.iterdir()} == {MODEL_NAME, GOLDEN_NAME, MANIFEST_NAME}
+    assert manifest.inputs[0].shape[:2] == ("batch", "length")
+    assert [out.name for out in manifest.outputs][:2] == ["churn_probability", "churn_survival"]
+    verify_files(artifact, manifest.files, keep=())
+
+
+def test_golden_cases_hold_events_after_the_cutoff(artifact: Path) -> None:
+    """A loader whose encoding let the future in would give other numbers and be refused."""
+    golden = read_golden((artifact / GOLDEN_NAME).read_bytes())
+    assert golden.histories.num_customers == NUM_GOLDEN
+    last = golden.histories.occurred_at_us[golden.histories.offsets[1:] - 1]
+    assert (last > golden.as_of_us).any()
+
+
+def test_the_graph_gives_what_torch_gives_on_every_length(artifact: Path, fitted: FittedModel) -> None:
+    """Lengths 0, 1, 2 and the longest, alone and together, within 1e-4 of the calibrated model."""
+    test = TASK.readouts(TASK.splits.test)
+    # Customers 0, 1 and 2 have 0, 1 and 2 events; eligibility is not the graph's business.
+    customer = np.concatenate([np.arange(3), test.customer[:40]])
+    cutoff_us = np.full(len(customer), test.cutoff_us[0])
+    raw = predict_raw(fitted.model, TASK.histories, customer=customer, cutoff_us=cutoff_us)
+    expected = answer(
+        calibrated(raw, fitted.calibration), TASK.schema, fitted.model.config.quantile_levels
+    )
+    session = ort.InferenceSession(artifact / MODEL_NAME, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    encoded = encode(TASK.histories, Cutoffs.one_each(customer, cutoff_us), fitted.spec)
+    together = session.run(names, dict(pad(encoded, np.arange(len(customer)), length=64)))
+    for name, found in zip(names, together, strict=True):
+        np.testing.assert_allclose(found, expected[name], atol=1e-4, rtol=1e-4, err_msg=name)
+    for index in range(6):
+        length = max(1, int(encoded.lengths[index]))
+        alone = session.run(names, dict(pad(encoded, np.array([index]), length=length)))
+        for name, found, among in zip(names, alone, together, strict=True):
+            np.testing.assert_allclose(found[0], among[index], atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+@pytest.fixture
+def exported_before(artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the graph of the artifact instead of exporting again, which takes ten seconds."""
+
+    def copy(_: object, *, path: Path, **__: object) -> None:
+        shutil.copyfile(artifact / MODEL_NAME, path)
+
+    monkeypatch.setattr(training.export, "export_onnx", copy)
+
+
+@pytest.mark.usefixtures("exported_before")
+def test_a_graph_that_disagrees_with_its_model_is_not_written(fitted: FittedModel, tmp_path: Path) -> None:
+    """The comparison can fail: here the file holds other weights than the model it is compared with."""
+    other = FittedModel.load(fitted.save(tmp_path).parent)
+    with torch.no_grad():
+        for parameter in other.model.parameters():
+            parameter.add_(0.1)
+    with pytest.raises(ArtifactError, match=r"model\.onnx: output .* off the model"):
+        export(other, tmp_path / "artifact")
+    assert not (tmp_path / "artifact").exists()
+
+
+@pytest.mark.usefixtures("exported_before")
+def test_a_failed_export_leaves_the_artifact_that_was_there(
+    fitted: FittedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk in the middle of writing is one clear line, and nothing is lost."""
+    folder = export(fitted, tmp_path / "kept")
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.export, "write_golden", full)
+    with pytest.raises(RunError, match="No space left on device"):
+        export(fitted, folder)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+@pytest.mark.usefixtures("exported_before")
+def test_few_readouts_are_all_golden(fitted: FittedModel, tmp_path: Path) -> None:
+    """A tiny business has fewer cases than asked for."""
+    test: Readouts = TASK.readouts(TASK.splits.test)
+    folder = write_artifact(
+        fitted,
+        TASK,
+        train=TASK.readouts(TASK.splits.train),
+        golden=test.take(np.arange(3)),
+        folder=tmp_path / "few",
+        name=replace(NAME, version="2"),
+        metrics={},
+    )
+    assert read_golden((folder / GOLDEN_NAME).read_bytes()).histories.num_customers == 3

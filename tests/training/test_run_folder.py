@@ -1,0 +1,55 @@
+"""A run is gone on with only if it is the same one and not finished."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import ConfigError, RunError
+from training.fitted import FILE_NAME
+from training.fitting import CHECKPOINT_NAME
+from training.run_folder import open_run
+
+CONFIG = {"seed": 1, "model": {"width": 8}, "run_dir": "a", "resume": None}
+
+
+def killed_run(parent: Path, name: str, config: dict[str, object], *, is_finished: bool = False) -> Path:
+    """Leave what a killed run leaves: a folder, its fingerprint, a checkpoint."""
+    run = open_run(config, run_dir=parent / name, resume=None)
+    (run.path / "checkpoints").mkdir()
+    (run.path / "checkpoints" / CHECKPOINT_NAME).touch()
+    if is_finished:
+        (run.path / FILE_NAME).touch()
+    return run.path
+
+
+def test_auto_goes_on_with_the_newest_unfinished_run_of_this_configuration(tmp_path: Path) -> None:
+    """Not with a finished one, nor with one of another seed; where and how it is shown does not matter."""
+    killed_run(tmp_path, "older", CONFIG)
+    newest = killed_run(tmp_path, "newest", CONFIG | {"run_dir": "b", "resume": "auto"})
+    killed_run(tmp_path, "finished", CONFIG, is_finished=True)
+    killed_run(tmp_path, "other", CONFIG | {"seed": 2})
+    run = open_run(CONFIG, run_dir=tmp_path / "new", resume="auto")
+    assert (run.path, run.is_resumed) == (newest, True)
+
+
+def test_auto_starts_anew_where_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
+    """The same command serves the first start and every restart."""
+    run = open_run(CONFIG, run_dir=tmp_path / "new", resume="auto")
+    assert (run.path, run.is_resumed) == (tmp_path / "new", False)
+
+
+def test_a_named_run_must_be_of_this_very_configuration(tmp_path: Path) -> None:
+    """Weights of another model are never gone on with."""
+    path = killed_run(tmp_path, "named", CONFIG)
+    assert open_run(CONFIG, run_dir=tmp_path / "new", resume=str(path)).is_resumed
+    with pytest.raises(ConfigError, match=r"resume.*this very configuration"):
+        open_run(CONFIG | {"seed": 2}, run_dir=tmp_path / "new", resume=str(path))
+    with pytest.raises(ConfigError, match=r"resume.*earlier run"):
+        open_run(CONFIG, run_dir=tmp_path / "new", resume=str(tmp_path / "nowhere"))
+
+
+def test_an_unwritable_place_gives_one_clear_line(tmp_path: Path) -> None:
+    """A file where the folder should be: the message names it."""
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"run folder .*file/run cannot be written"):
+        open_run(CONFIG, run_dir=tmp_path / "file" / "run", resume=None)

@@ -1,0 +1,176 @@
+"""A fitted model beside baselines and truth, asked the same questions at the same cutoffs.
+
+It deliberately fits no baseline on anything but the model's own training cutoffs and inputs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from holdfast.encoding import EncodingSpec
+from holdfast.encoding.readouts import feature_names
+from holdfast.errors import DataError
+from training.baselines import FeatureMatrix, fit_baseline
+from training.calibration import calibrated
+from training.data_config import TruthConfig
+from training.evaluation import TRUTH, EvaluationResult, evaluate
+from training.fitted import FittedModel
+from training.model.graph import answer
+from training.outcomes import Outcomes, Predictions, outcomes_of
+from training.predict import predict_raw, readout_matrix
+from training.splits import Split
+from training.store import HistoryStore
+from training.task import Readouts, Task
+
+SEQUENCE = "sequence"
+"""Name of our model in tables and reports."""
+
+MOST_BASELINE_READOUTS = 200_000
+"""Training readouts that a baseline is fitted on, at most; a random sample where there are more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationConfig:
+    """How a fitted model is judged.
+
+    Attributes:
+        baselines: Names of the baselines to judge beside it.
+        num_bootstrap: Resamples of an interval.
+        seed: Of baselines and resamples.
+    """
+
+    baselines: tuple[str, ...]
+    num_bootstrap: int
+    seed: int
+
+
+def judge(
+    fitted: FittedModel,
+    task: Task,
+    store: HistoryStore,
+    split: Split,
+    *,
+    config: EvaluationConfig,
+    truth: TruthConfig | None,
+) -> EvaluationResult:
+    """Judge a model on every eligible cutoff of a split.
+
+    Args:
+        fitted: The model.
+        task: Targets and splits.
+        store: For the ids of the customers, by which the truth is told.
+        split: Validation or test; a test split is touched by nothing else.
+        config: Which baselines, how many resamples, which seed.
+        truth: Where the simulator's truth lies, or None.
+
+    Returns:
+        The result as plain values.
+    """
+    seed = config.seed
+    readouts = task.readouts(split, seed=seed)
+    predictions = {SEQUENCE: predictions_of(fitted, task, readouts)}
+    predictions |= baseline_predictions(fitted.spec, task, readouts, config.baselines, seed=seed)
+    if truth is not None:
+        predictions[TRUTH] = true_predictions(truth.path, task, store, readouts)
+    return evaluate(
+        task.schema,
+        split=split.name,
+        customer=readouts.customer,
+        cutoff_us=readouts.cutoff_us,
+        outcomes=_outcomes(task, readouts, split),
+        predictions=predictions,
+        main=SEQUENCE,
+        num_replicates=config.num_bootstrap,
+        seed=seed,
+    )
+
+
+def predictions_of(fitted: FittedModel, task: Task, readouts: Readouts) -> Predictions:
+    """Return what the calibrated model says, as the exported graph would."""
+    raw = predict_raw(fitted.model, task.histories, customer=readouts.customer, cutoff_us=readouts.cutoff_us)
+    levels = fitted.model.config.quantile_levels
+    with torch.no_grad():
+        answers = answer(calibrated(raw, fitted.calibration), task.schema, levels)
+    names = {kind: [t.name for t in task.schema.targets if t.kind == kind] for kind in ("amount", "count")}
+    medians = {n: answers[f"{n}_quantiles"][:, levels.index(0.5)] for n in names["amount"] if 0.5 in levels}
+    return Predictions(
+        probability={
+            target.name: answers[f"{target.name}_probability"].numpy()
+            for target in task.schema.targets
+            if target.kind == "time_to_event"
+        },
+        expected={n: answers[f"{n}_expected"].numpy() for n in (*names["amount"], *names["count"])},
+        median={name: median.numpy() for name, median in medians.items()},
+    )
+
+
+def baseline_predictions(
+    spec: EncodingSpec, task: Task, readouts: Readouts, names: Sequence[str], *, seed: int
+) -> dict[str, Predictions]:
+    """Fit baselines on the cutoffs and readout features that the model was fitted on, and ask them."""
+    if not names:
+        return {}
+    train = task.readouts(task.fit_split, seed=seed)
+    train = train.sample(MOST_BASELINE_READOUTS, np.random.default_rng([seed, 5]))
+    outcomes = _outcomes(task, train, task.fit_split)
+    features, asked = feature_matrix(spec, task, train), feature_matrix(spec, task, readouts)
+    threads = torch.get_num_threads()
+    return {
+        name: fit_baseline(name, task.schema, features, outcomes, seed=seed, threads=threads).predict(asked)
+        for name in names
+    }
+
+
+def feature_matrix(spec: EncodingSpec, task: Task, readouts: Readouts) -> FeatureMatrix:
+    """Return the readout features and the calendar of some cutoffs with their names."""
+    values, ids, calendar = readout_matrix(task.histories, spec, readouts.customer, readouts.cutoff_us)
+    circles = [f"{part}_of_{span}" for span in ("day", "week", "year") for part in ("sine", "cosine")]
+    return FeatureMatrix(
+        values=np.concatenate([values, calendar], axis=1), names=(*feature_names(spec), *circles), ids=ids
+    )
+
+
+def true_predictions(path: str, task: Task, store: HistoryStore, readouts: Readouts) -> Predictions:
+    """Return what the simulator knows; NaN for a customer, cutoff or horizon that it did not write.
+
+    Raises:
+        DataError: The table cannot be read.
+    """
+    try:
+        table = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError("data.truth.path", path, f"it must be the simulator's truth ({error})") from error
+    asked = pl.DataFrame(
+        {
+            "customer_id": store.customer_ids.gather(readouts.customer),
+            "cutoff": pl.Series(readouts.cutoff_us).cast(pl.Datetime("us", "UTC")),
+        }
+    )
+
+    def known(column: str, horizon_days: int) -> Float[ndarray, " readout"]:
+        own = table.filter(pl.col("horizon_days") == horizon_days).select("customer_id", "cutoff", column)
+        joined = asked.join(own, on=["customer_id", "cutoff"], how="left", maintain_order="left")
+        return joined[column].fill_null(float("nan")).to_numpy()
+
+    first = {
+        kind: [t for t in task.schema.targets if t.kind == kind][:1] for kind in ("time_to_event", "amount")
+    }
+    return Predictions(
+        probability={
+            t.name: np.stack([known("churn_probability", days) for days in t.horizons_days], axis=1)
+            for t in first["time_to_event"]
+        },
+        expected={t.name: known("expected_spend", t.max_horizon_days) for t in first["amount"]},
+        median={},
+    )
+
+
+def _outcomes(task: Task, readouts: Readouts, split: Split) -> Outcomes:
+    return outcomes_of(
+        task.schema, readouts.labels, readouts.cutoff_us, observed_until_us=split.observed_until_us
+    )

@@ -1,0 +1,85 @@
+"""What a run needs around the model: resolved settings, the store with progress shown, the trainer.
+
+It deliberately knows Hydra and Lightning, so that the recipe does not.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.loggers import Logger
+from rich.console import Console
+
+from holdfast.errors import ConfigError, RunError
+from training.data_config import DataConfig
+from training.prepare import prepare, shown_progress
+from training.prepare_summary import summary
+from training.store import HistoryStore
+
+
+def plain(settings: DictConfig) -> dict[str, Any]:
+    """Return settings as plain values with every interpolation resolved.
+
+    Raises:
+        ConfigError: A value is missing or an interpolation leads nowhere.
+    """
+    try:
+        values = OmegaConf.to_container(settings, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError("settings", str(error).splitlines()[0], "every value must resolve") from error
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def prepared(config: DataConfig, store_dir: Path, console: Console) -> HistoryStore:
+    """Prepare a data set where its store is not up to date, with progress and a summary."""
+    with shown_progress(console) as progress:
+        store = prepare(config, store_dir=store_dir, progress=progress)
+    console.print(summary(store, seconds=None))
+    return store
+
+
+def loggers(settings: DictConfig) -> list[Logger]:
+    """Make the loggers of the group ``logger``.
+
+    Raises:
+        RunError: A logger's library is not installed.
+    """
+    try:
+        return [instantiate(logger) for logger in settings.logger.values()]
+    except Exception as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise RunError(f"a logger cannot be made: {reason}") from error
+
+
+def trainer_factory(settings: DictConfig, used: list[Logger]) -> Callable[..., pl.Trainer]:
+    """Return what makes the trainer of the group ``trainer`` from callbacks and limits.
+
+    Raises:
+        RunError: It wants a GPU and there is none.
+    """
+    if settings.trainer.accelerator in {"gpu", "cuda"} and not torch.cuda.is_available():
+        raise RunError(
+            "this trainer needs a GPU that PyTorch can use, and there is none; trainer=cpu needs none"
+        )
+    if settings.threads is not None:
+        torch.set_num_threads(int(settings.threads))
+    make = instantiate(settings.trainer, _partial_=True)
+    bar = [RichProgressBar(leave=True)] if settings.show_progress else []
+
+    def trainer(*, callbacks: list[pl.Callback], **limits: Any) -> pl.Trainer:
+        return make(
+            callbacks=[*callbacks, *bar],
+            logger=used or False,
+            enable_progress_bar=bool(bar),
+            default_root_dir=settings.run_dir,
+            **limits,
+        )
+
+    return trainer

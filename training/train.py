@@ -1,0 +1,86 @@
+"""The recipe: prepare, fit, calibrate, judge, report, export (``python -m training.train data=...``).
+
+It deliberately does nothing itself; every step has a module of its own.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+from rich.console import Console
+
+from training.entry import CONFIG_DIR, run_entry
+from training.evaluation import EvaluationResult, render_table
+from training.fitted import FittedModel
+from training.fitting import fit
+from training.judging import judge
+from training.publishing import publish
+from training.run_config import RunConfig
+from training.run_folder import open_run
+from training.run_setup import loggers, plain, prepared, trainer_factory
+from training.store import HistoryStore
+from training.task import Task
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trained:
+    """What a run leaves behind."""
+
+    folder: Path
+    store: HistoryStore
+    task: Task
+    fitted: FittedModel
+    result: EvaluationResult
+    artifact: Path
+
+
+def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
+    """Train one model and leave a run folder with model, figures, report and artifact.
+
+    Args:
+        settings: As ``conf/train.yaml`` composes it.
+        console: Where progress is told.
+
+    Returns:
+        The parts, opened.
+    """
+    console = console or Console()
+    values = plain(settings)
+    config = RunConfig.from_plain(values)
+    run = open_run(values, run_dir=Path(settings.run_dir), resume=settings.resume)
+    settings.run_dir = str(run.path)
+
+    store = prepared(config.data, Path(settings.store_dir), console)
+    task = Task.of(config.data, store)
+
+    console.print(
+        f"Fitting {config.fit.optimiser.num_steps} steps on {task.name}; everything lies in {run.path}"
+    )
+    trainer = trainer_factory(settings, loggers(settings))
+    fitted = fit(task, config.fit, trainer=trainer, folder=run.path, resume=run.is_resumed)
+    fitted.save(run.path)
+
+    console.print(
+        f"Judging on the test window beside {', '.join(config.evaluation.baselines) or 'no baseline'}"
+    )
+    result = judge(fitted, task, store, task.splits.test, config=config.evaluation, truth=config.data.truth)
+
+    artifact = Path(settings.artifact_dir or run.path / "artifact")
+    publish(fitted, task, result, config=config, folder=run.path, artifact=artifact, now=datetime.now(UTC))
+    return Trained(folder=run.path, store=store, task=task, fitted=fitted, result=result, artifact=artifact)
+
+
+@hydra.main(version_base=None, config_path=CONFIG_DIR, config_name="train")
+@run_entry
+def main(settings: DictConfig) -> None:
+    """Train what the command line composes and show the figures."""
+    console = Console()
+    trained = train(settings, console=console)
+    console.print(render_table(trained.result))
+    console.print(f"artifact: {trained.artifact}")
+
+
+if __name__ == "__main__":
+    main()
