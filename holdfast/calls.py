@@ -11,6 +11,8 @@ from typing import Any
 
 import grpc
 import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
 
 from holdfast.description import ModelDescription
 from holdfast.errors import DataError, ServiceError
@@ -76,14 +78,9 @@ class Ask:
         Raises:
             DataError: A text is no valid Unicode.
         """
-        most = max(1, min(MAX_CUSTOMERS_PER_REQUEST, description.limits.max_customers))
-        offsets = tabled.histories.offsets
-        start = 0
-        while start < len(tabled.customer_ids):
-            end = int(np.searchsorted(offsets, offsets[start] + MAX_EVENTS_PER_REQUEST, side="right")) - 1
-            end = min(max(end, start + 1), start + most, len(tabled.customer_ids))
+        most = min(MAX_CUSTOMERS_PER_REQUEST, description.limits.max_customers)
+        for start, end in split(tabled.histories.offsets, max_customers=most):
             yield from self._sized(tabled, description, start, end)
-            start = end
 
     def _sized(
         self, tabled: Tabled, description: ModelDescription, start: int, end: int
@@ -111,7 +108,29 @@ class Ask:
         return request
 
 
-def time_us(as_of: datetime) -> int:
+def split(
+    offsets: Int64[ndarray, " customer_plus_1"], *, max_customers: int = MAX_CUSTOMERS_PER_REQUEST
+) -> Iterator[tuple[int, int]]:
+    """Yield ranges of customers that fill requests, in order.
+
+    Offline scoring takes the same ranges, so that its numbers are the server's to the last bit.
+
+    Args:
+        offsets: Of the customers' events.
+        max_customers: Most customers of a range.
+
+    Yields:
+        First customer and one past the last one; at least one customer, however many its events.
+    """
+    start, num = 0, len(offsets) - 1
+    while start < num:
+        full = int(np.searchsorted(offsets, offsets[start] + MAX_EVENTS_PER_REQUEST, side="right")) - 1
+        end = min(max(full, start + 1), start + max(max_customers, 1), num)
+        yield start, end
+        start = end
+
+
+def time_us(as_of: object) -> int:
     """Return a point in time in UTC microseconds.
 
     Raises:

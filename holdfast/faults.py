@@ -52,7 +52,7 @@ def find_faults(histories: Histories) -> Mapping[int, HistoryError]:
         rows = np.flatnonzero(check.is_bad)
         customers = np.searchsorted(check.offsets, rows, side="right") - 1
         for customer, first in zip(*np.unique(customers, return_index=True), strict=True):
-            row = rows[first]
+            row = int(rows[first])
             field = f"{check.field}[{row - check.offsets[customer]}]"
             error = HistoryError(field, _shown(check, row), check.limit)
             errors.setdefault(int(customer), error)

@@ -36,7 +36,7 @@ class Golden:
 
     histories: Histories
     as_of_us: Int64[ndarray, " customer"]
-    outputs: Mapping[str, Shaped[ndarray, "customer ..."]]
+    outputs: Mapping[str, Shaped[ndarray, "..."]]
 
     def __post_init__(self) -> None:
         """Refuse cases whose parts differ in number.
@@ -55,7 +55,7 @@ def write_golden(
     path: Path,
     histories: Histories,
     cutoffs_us: Int64[ndarray, " customer"],
-    outputs: Mapping[str, Shaped[ndarray, "customer ..."]],
+    outputs: Mapping[str, Shaped[ndarray, "..."]],
 ) -> None:
     """Write golden cases; the same cases give the same bytes.
 

@@ -4,11 +4,10 @@ It deliberately does not know the network, nor what the server answers
 (:mod:`holdfast.results`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from jaxtyping import Float32, Int32, Int64
 from numpy import ndarray
 
@@ -100,15 +99,15 @@ def write_request(
         rows = slice(histories.offsets[position], histories.offsets[position + 1])
         customer.occurred_at_us.extend(histories.occurred_at_us[rows].tolist())
         customer.event_type.extend(types.codes[rows].tolist())
-        _write_columns(customer.fields, fields, numbers, rows)
+        _write_columns(customer.fields.add, fields, numbers, rows)
         rows = slice(versions.offsets[position], versions.offsets[position + 1])
         customer.valid_from_us.extend(versions.valid_from_us[rows].tolist())
-        _write_columns(customer.attributes, attributes, attribute_numbers, rows)
+        _write_columns(customer.attributes.add, attributes, attribute_numbers, rows)
     return request
 
 
 def _write_columns(
-    columns: RepeatedCompositeFieldContainer[pb.Column],
+    add: Callable[..., pb.Column],
     coded: Mapping[str, CodedColumn],
     numbers: Mapping[str, ndarray],
     rows: slice,
@@ -116,9 +115,9 @@ def _write_columns(
     if rows.start == rows.stop:
         return
     for name, column in coded.items():
-        columns.add(name=name, codes=column.codes[rows].tolist())
+        add(name=name, codes=column.codes[rows].tolist())
     for name, values in numbers.items():
-        columns.add(name=name, values=values[rows].tolist())
+        add(name=name, values=values[rows].tolist())
 
 
 def _compact(column: CodedColumn) -> CodedColumn:

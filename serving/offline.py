@@ -1,7 +1,7 @@
 """Entry: ``python -m serving.offline``: scores a Parquet file into a Parquet file.
 
-It deliberately computes nothing itself: tables, checks and predictor are those of client and
-server, so the numbers are the same to the last bit.
+It deliberately computes nothing itself: tables, ranges of customers, checks and predictor are
+those of client and server, so the numbers are the same to the last bit.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from numpy import ndarray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from holdfast.calls import time_us
+from holdfast.calls import split, time_us
 from holdfast.errors import DataError, HistoryError, HoldfastError, RunError
 from holdfast.faults import find_faults, without
 from holdfast.manifest import Manifest
@@ -29,8 +29,6 @@ from serving.predictor import Predictions
 
 EVENTS_PER_PART = 2_000_000
 """Events in memory at a time, at about 100 bytes each while they are grouped."""
-CUSTOMERS_PER_CHUNK = 2_048
-"""Customers encoded at a time; the bar moves after each."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,7 +104,7 @@ def score_file(
     num_written = 0
     try:
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder, bar:
-            written = []
+            written: list[Path] = []
             for part in range(num_parts):
                 tabled = _read_part(tables, artifact.manifest, part, num_parts, time_zone)
                 task = bar.add_task(f"part {part + 1} of {num_parts}", total=len(tabled.customer_ids))
@@ -152,16 +150,13 @@ def _check_ids(tables: Mapping[str, pl.LazyFrame]) -> None:
 
 
 def _score_chunks(artifact: Artifact, tabled: Tabled, as_of_us: int) -> Iterator[pl.DataFrame]:
-    num = len(tabled.customer_ids)
-    # At least one, so that an empty file gives an empty file with all columns.
-    for start in range(0, max(num, 1), CUSTOMERS_PER_CHUNK):
-        chunk = np.arange(start, min(start + CUSTOMERS_PER_CHUNK, num))
-        histories = tabled.histories.take(chunk)
+    # An empty file has one empty range, so that it gives an empty file with all columns.
+    for start, end in list(split(tabled.histories.offsets)) or [(0, 0)]:
+        histories = tabled.histories.take(np.arange(start, end))
         faults = find_faults(histories)
         sound, kept = without(histories, faults)
         predictions = artifact.predictor.predict(sound, np.full(len(kept), as_of_us, dtype=np.int64))
-        ids = tabled.customer_ids[start : start + len(chunk)]
-        yield _frame(artifact.manifest, ids, kept, predictions, faults)
+        yield _frame(artifact.manifest, tabled.customer_ids[start:end], kept, predictions, faults)
 
 
 def _frame(

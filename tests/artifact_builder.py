@@ -119,7 +119,9 @@ def input_forms(spec: EncodingSpec) -> tuple[TensorForm, ...]:
         "readout_days": ("float32", "batch"),
         "readout_visible": ("int64", "batch"),
     }
-    return tuple(TensorForm(name=name, dtype=dtype, shape=shape) for name, (dtype, *shape) in forms.items())
+    return tuple(
+        TensorForm(name=name, dtype=dtype, shape=tuple(shape)) for name, (dtype, *shape) in forms.items()
+    )
 
 
 def output_forms(spec: EncodingSpec) -> tuple[TensorForm, ...]:
