@@ -21,8 +21,9 @@ from training.entry import CONFIG_DIR, run_entry
 from training.prepare_summary import summary
 from training.sources import count_rows, file_states, scan_sources
 from training.store import HistoryStore, write_store
+from training.store.place import only_writer
 from training.store.writer import Progress as TellProgress
-from training.store.writer import Tables, restore_interrupted
+from training.store.writer import Tables
 
 
 def prepare(
@@ -51,10 +52,16 @@ def prepare(
     store_dir = Path(store_dir)
     ensure_simulated_sources(config, progress=progress)
     fingerprint = config.store_fingerprint(files=file_states(config.sources))
-    restore_interrupted(store_dir)
     current = None if force else _current(store_dir, fingerprint)
     if current is not None:
         return current
+    with only_writer(store_dir, tell_waiting=lambda: progress("waiting for another run", 0.0)):
+        # Another run may have made it meanwhile, or a killed one have set it aside.
+        current = None if force else _current(store_dir, fingerprint)
+        return current or _make(config, store_dir, fingerprint, progress)
+
+
+def _make(config: DataConfig, store_dir: Path, fingerprint: str, progress: TellProgress) -> HistoryStore:
     sources = scan_sources(config.sources)
     tables = Tables(
         events=events_table(config, sources),

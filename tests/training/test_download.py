@@ -2,6 +2,9 @@
 
 import importlib.util
 import io
+import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -194,3 +197,29 @@ def test_a_sheet_that_is_not_there_is_named(
     with pytest.raises(DataError, match="no matching sheet found") as caught:
         download(config_for(tmp_path, served["url"], workbook=WORKBOOK))
     assert caught.value.field == "data.sources.lines.download.workbook.sheets.early"
+
+
+def test_the_command_fetches_and_tells_the_digest(served: dict[str, Any], tmp_path: Path) -> None:
+    """The digest of what came is printed, so that it can be pinned; a second run has nothing to do."""
+    served["content"] = zipped(CDNOW_txt=TEXT)
+    url = f"data.sources.lines.download.url={served['url']}"
+    arguments = ["data=cdnow", url, "data.sources.lines.download.member=CDNOW.txt", f"data_root={tmp_path}"]
+    root = Path(__file__).resolve().parents[2]
+
+    def run() -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "training.download", *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    shown = run()
+    assert "sha256" in shown
+    assert (tmp_path / "cdnow" / "CDNOW_master.txt").read_bytes() == TEXT
+    assert "every file is there already" in run()
+    assert served["asked"] == 1

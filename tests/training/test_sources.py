@@ -9,7 +9,7 @@ from polars.testing import assert_frame_equal
 
 from holdfast.errors import ConfigError, DataError, RunError
 from training.source_config import DownloadConfig, SourceConfig
-from training.sources import count_rows, file_states, local_files, scan, scan_sources
+from training.sources import count_rows, file_states, local_files, polars_reasons, scan, scan_sources
 
 TABLE = pl.DataFrame({"id": ["a", "b"], "n": [1, 2]})
 
@@ -194,3 +194,26 @@ def test_files_of_a_pattern_come_sorted_and_without_folders(tmp_path: Path) -> N
         (tmp_path / name).touch()
     (tmp_path / "c").mkdir()
     assert [file.name for file in local_files(str(tmp_path / "*"))] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (pl.exceptions.ComputeError("no way\n\nResolved plan until failure:"), DataError),
+        (pl.exceptions.PanicException("no way"), DataError),
+        (OSError(28, "no way"), RunError),
+    ],
+)
+def test_whatever_polars_raises_becomes_one_line(failure: BaseException, kind: type[Exception]) -> None:
+    """Errors, panics (which are no exceptions) and refusals of the system are all named with their place."""
+
+    def fail() -> None:
+        raise failure
+
+    with (
+        pytest.raises(kind, match=r"the query fails: .*no way") as caught,
+        polars_reasons("a.b", 1, what="the query fails"),
+    ):
+        fail()
+    assert str(caught.value).startswith("a.b: ")
+    assert "\n" not in str(caught.value)

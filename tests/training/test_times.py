@@ -44,7 +44,7 @@ def read(
     ],
 )
 def test_reads_every_iso_form_of_text(text: str, utc: str) -> None:
-    """Text with a zone is that instant; without one it is local to the data set's zone, here an hour ahead."""
+    """Text with a zone is that instant; without one it is local to the data set's zone."""
     assert read([text], zone="Europe/London") == ([microseconds(utc)], [""])
 
 

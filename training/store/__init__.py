@@ -7,8 +7,10 @@ It deliberately does not know SQL, YAML or models.
     order    where a part's rows belong
     parts    a canonical table split by customer, one part in memory at a time
     rows     the rows of one part to flat columns
+    place    one writer at a time, complete or not at all
     writer   canonical tables to a store, renamed into place when complete
     reader   HistoryStore: verified, memory-mapped
+    tables   some customers as canonical tables again
 """
 
 from training.store.layout import StoreIndex

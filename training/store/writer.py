@@ -1,25 +1,22 @@
-"""Canonical tables to a history store, in a temporary folder that is renamed when it is complete.
+"""Canonical tables to a history store: read, counted, written part by part, described in the index.
 
-It deliberately does not know SQL or where rows come from. A run that is interrupted leaves the
-store that was there as it was.
+It deliberately does not know SQL, where rows come from, or how a store takes its place.
 """
 
-import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from holdfast.errors import DataError, RunError
+from holdfast.errors import DataError
 from training.canonical import CanonicalTable
 from training.data_config import DataConfig
 from training.store.columns import ColumnWriters, entry_of
-from training.store.layout import CUSTOMER_IDS, FORM, INDEX, StoreIndex, write_index
+from training.store.layout import CUSTOMER_IDS, FORM, StoreIndex, write_index
 from training.store.parts import Parts
+from training.store.place import replaced_when_complete
 from training.store.rows import EventRows, LabelRows, VersionRows
 
 MAX_PARTS = 512
@@ -74,7 +71,7 @@ def write_store(
         DataError: Too many rows cannot be used, or none can.
         RunError: The folder is not ours to replace, or the disk is full.
     """
-    with _replaced_when_complete(store_dir) as folder:
+    with replaced_when_complete(store_dir) as folder:
         spill = folder / "spill"
         spill.mkdir()
         num_parts = -(-sum(source_rows.values()) // config.limits.rows_per_part)
@@ -202,63 +199,3 @@ def _notices(
     for event_type in sorted(named - set(events.event_types)):
         notices[f"declared event type {event_type!r} that no event has"] = 1
     return {text: count for text, count in notices.items() if count}
-
-
-@contextmanager
-def _replaced_when_complete(store_dir: Path) -> Iterator[Path]:
-    """Give a folder beside ``store_dir`` that takes its place when the block ends well."""
-    store_dir = store_dir.absolute()
-    restore_interrupted(store_dir)
-    if store_dir.exists() and not (store_dir / INDEX).is_file() and not _is_empty_folder(store_dir):
-        raise RunError(f"{store_dir}: something other than a history store lies there, and it is left alone")
-    folder: Path | None = None
-    try:
-        store_dir.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{store_dir.name}-partial-", dir=store_dir.parent))
-        yield folder
-        folder.chmod(0o755)
-        _put_in_place(folder, store_dir)
-    except OSError as error:
-        raise RunError(f"{store_dir}: the store cannot be written: {error}") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put_in_place(folder: Path, store_dir: Path) -> None:
-    for path in folder.iterdir():
-        _sync(path)
-    _sync(folder)
-    previous = _previous(store_dir)
-    if store_dir.exists():
-        store_dir.rename(previous)
-    folder.rename(store_dir)
-    _sync(store_dir.parent)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-def restore_interrupted(store_dir: Path) -> None:
-    """Put a store back that a run set aside just before it was killed."""
-    previous = _previous(store_dir.absolute())
-    if previous.exists():
-        if store_dir.exists():
-            shutil.rmtree(previous, ignore_errors=True)
-        else:
-            previous.rename(store_dir)
-
-
-def _previous(store_dir: Path) -> Path:
-    return store_dir.with_name(f".{store_dir.name}-previous")
-
-
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-def _sync(path: Path) -> None:
-    """Make what was written last through a loss of power, so that the rename cannot overtake it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

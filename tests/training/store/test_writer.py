@@ -10,7 +10,7 @@ from data_set_builder import DAY_US, START_US, days_later, shop_config, shop_eve
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from holdfast.errors import DataError, RunError
+from holdfast.errors import DataError
 from holdfast.histories import ALWAYS_US
 from training.canonical import REASON
 from training.data_config import DataConfig
@@ -315,7 +315,7 @@ def test_too_many_unusable_rows_fail_with_reasons_and_shares(tmp_path: Path) -> 
         "(first: amount = inf in row 3 of the query's result)"
     )
     assert HistoryStore.open(tmp_path / "store").index.num_events == 7
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".store.lock", "data", "store"]
 
 
 def test_a_share_of_one_still_needs_a_usable_row(tmp_path: Path) -> None:
@@ -373,68 +373,6 @@ def test_a_customer_with_100_000_events(tmp_path: Path) -> None:
     assert store.histories.offsets.tolist() == [0, num]
     assert (np.diff(store.histories.occurred_at_us) == 1_000_000).all()
     assert (np.diff(store.histories.numeric["amount"]) == -1.0).all()
-
-
-class Killed(BaseException):
-    """Stands for a kill in the middle of a run: nothing catches it."""
-
-
-@pytest.mark.parametrize("step", ["reading", "sorting and writing", "writing"])
-def test_an_interrupted_run_leaves_the_old_store(tmp_path: Path, step: str) -> None:
-    """Whenever a run ends early, the store that was there stays whole and nothing else is left behind."""
-    before = stored(tmp_path, {"events": shop_events()[:3]}).config_fingerprint
-
-    def interrupt(reached: str, share: float) -> None:
-        if reached == step:
-            raise Killed
-
-    config = shop_config(tmp_path / "data", {"events": shop_events()}, limits={"rows_per_part": 2})
-    with pytest.raises(Killed):
-        prepare(config, store_dir=tmp_path / "store", progress=interrupt)
-    assert HistoryStore.open(tmp_path / "store").config_fingerprint == before
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "store"]
-
-
-def test_a_kill_between_the_two_renames_is_healed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the old store was set aside and the new one never came, the next run puts the old one back first."""
-    config = shop_config(tmp_path / "data")
-    prepare(config, store_dir=tmp_path / "store")
-    (tmp_path / "store").rename(tmp_path / ".store-previous")
-
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the old store is up to date: nothing must be written")
-
-    monkeypatch.setattr("training.prepare.write_store", refuse)
-    assert prepare(config, store_dir=tmp_path / "store").index.num_events == 7
-
-
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    """A mistaken store_dir never costs anybody's files."""
-    precious = tmp_path / "home" / "thesis.txt"
-    precious.parent.mkdir()
-    precious.write_text("years of work")
-    with pytest.raises(RunError, match="something other than a history store"):
-        prepare(shop_config(tmp_path / "data"), store_dir=precious.parent)
-    assert precious.read_text() == "years of work"
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    """Where no store can lie, the message names the place."""
-    (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="the store cannot be written"):
-        prepare(shop_config(tmp_path / "data"), store_dir=tmp_path / "file" / "store")
-
-
-def test_a_full_disk_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the system refuses while columns are written is an error of the run; nothing is left behind."""
-
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(writer, "write_index", full)
-    with pytest.raises(RunError, match="No space left on device"):
-        prepare(shop_config(tmp_path / "data"), store_dir=tmp_path / "store")
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
 def test_the_reason_column_never_reaches_the_store(tmp_path: Path) -> None:
