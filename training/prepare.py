@@ -128,12 +128,10 @@ def shown_progress(console: Console) -> Iterator[TellProgress]:
         yield lambda step, share: bars.update(task, description=step, completed=share)
 
 
-@hydra.main(version_base=None, config_path=CONFIG_DIR, config_name="prepare")
-@run_entry
-def main(settings: DictConfig) -> None:
-    """Prepare the data set that the command line names and print what came of it."""
-    config = DataConfig.from_plain(OmegaConf.to_container(settings.data, resolve=True))
-    console = Console()
+def prepare_shown(
+    config: DataConfig, *, store_dir: Path, console: Console, force: bool = False
+) -> HistoryStore:
+    """Prepare with a progress bar and print what came of it; see :func:`prepare`."""
     steps: set[str] = set()
     with shown_progress(console) as show:
 
@@ -141,11 +139,21 @@ def main(settings: DictConfig) -> None:
             steps.add(step)
             show(step, share)
 
+        # Simulated before the clock starts: it is no part of preparing.
         ensure_simulated_sources(config, progress=show)
         begin = time.perf_counter()
-        store = prepare(config, store_dir=Path(settings.store_dir), force=settings.force, progress=progress)
+        store = prepare(config, store_dir=store_dir, force=force, progress=progress)
         seconds = time.perf_counter() - begin
     console.print(summary(store, seconds=seconds if "reading" in steps else None))
+    return store
+
+
+@hydra.main(version_base=None, config_path=CONFIG_DIR, config_name="prepare")
+@run_entry
+def main(settings: DictConfig) -> None:
+    """Prepare the data set that the command line names and print what came of it."""
+    config = DataConfig.from_plain(OmegaConf.to_container(settings.data, resolve=True))
+    prepare_shown(config, store_dir=Path(settings.store_dir), console=Console(), force=settings.force)
 
 
 if __name__ == "__main__":

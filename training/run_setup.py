@@ -18,8 +18,7 @@ from rich.console import Console
 
 from holdfast.errors import ConfigError, RunError
 from training.data_config import DataConfig
-from training.prepare import prepare, shown_progress
-from training.prepare_summary import summary
+from training.prepare import prepare_shown
 from training.store import HistoryStore
 
 
@@ -39,10 +38,7 @@ def plain(settings: DictConfig) -> dict[str, Any]:
 
 def prepared(config: DataConfig, store_dir: Path, console: Console) -> HistoryStore:
     """Prepare a data set where its store is not up to date, with progress and a summary."""
-    with shown_progress(console) as progress:
-        store = prepare(config, store_dir=store_dir, progress=progress)
-    console.print(summary(store, seconds=None))
-    return store
+    return prepare_shown(config, store_dir=store_dir, console=console)
 
 
 def loggers(settings: DictConfig) -> list[Logger]:
