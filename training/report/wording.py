@@ -50,7 +50,8 @@ def amount(value: float, unit: str) -> str:
 
 def moment(iso: str) -> str:
     """Return an ISO time in UTC as people write it; midnight is the day alone."""
-    return iso.removesuffix("T00:00Z").replace("T", " ").replace("Z", " UTC")
+    utc = iso.replace("+00:00", "Z")
+    return utc.removesuffix("T00:00Z").replace("T", " ").replace("Z", " UTC")
 
 
 def happening(target: TargetResult | Target, *, days: int) -> str:
