@@ -78,7 +78,7 @@ def scan(name: str, source: SourceConfig) -> pl.LazyFrame:
         options.setdefault("infer_schema_length", 10_000)
     try:
         with polars_reasons(f"{where}.path", source.path, what=f"it cannot be read as {source.format}"):
-            frame = _SCANNERS[source.format](source.path, **options)
+            frame = _SCANNERS[source.format](_pattern(source), **options)
             frame.collect_schema()
     except TypeError as error:
         limit = f"the reader of {source.format} refuses them: {first_line(error)}"
@@ -93,7 +93,7 @@ def check_files(name: str, source: SourceConfig) -> list[Path]:
         DataError: There is none, or one is empty.
     """
     where = f"data.sources.{name}.path"
-    files = local_files(source.path)
+    files = local_files(_pattern(source))
     if not files:
         limit = "no such file lies there"
         if source.download is not None:
@@ -103,6 +103,14 @@ def check_files(name: str, source: SourceConfig) -> list[Path]:
     if empty:
         raise DataError(where, empty[0], "the file is empty")
     return files
+
+
+def _pattern(source: SourceConfig) -> str:
+    """Return what a folder means: its files of the format, not the marks and checksums beside them."""
+    is_folder = not is_remote(source.path) and not has_magic(source.path) and Path(source.path).is_dir()
+    if is_folder and source.format in ("parquet", "csv"):
+        return str(Path(source.path) / "**" / f"*.{source.format}")
+    return source.path
 
 
 def local_files(path: str) -> list[Path]:

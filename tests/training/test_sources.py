@@ -35,6 +35,15 @@ def test_reads_parquet_file_folder_and_glob_alike(tmp_path: Path) -> None:
         assert_frame_equal(scan("t", source(path, "parquet")).collect(), TABLE)
 
 
+def test_marks_and_checksums_in_a_folder_are_no_tables(tmp_path: Path) -> None:
+    """A folder that Spark wrote is read as it lies: parts in subfolders, an empty _SUCCESS, hidden checksums."""
+    (tmp_path / "day=1").mkdir()
+    TABLE.write_parquet(tmp_path / "day=1" / "part-0.parquet")
+    (tmp_path / "_SUCCESS").touch()
+    (tmp_path / "day=1" / ".part-0.parquet.crc").write_bytes(b"crc")
+    assert scan("t", source(tmp_path, "parquet")).select("id", "n").collect().equals(TABLE)
+
+
 def test_csv_types_can_be_given_by_name(tmp_path: Path) -> None:
     """Ids with leading zeros survive where the file's types are declared."""
     (tmp_path / "t.csv").write_text("id;n\n007;1\n008;2\n")
