@@ -16,17 +16,19 @@ from holdfast.histories import search_sorted
 
 @runtime_checkable
 class LabelRows(Protocol):
-    """A company's own labels, one row per customer and cutoff.
+    """A company's own labels, one row per customer and cutoff; read-only."""
 
-    Attributes:
-        customer: Positions in the histories.
-        cutoff_us: UTC microseconds.
-        values: ``churned`` (0, 1, NaN) and ``spend``, by name; either may be absent.
-    """
+    @property
+    def customer(self) -> Int64[ndarray, " row"]:
+        """Positions in the histories."""
 
-    customer: Int64[ndarray, " row"]
-    cutoff_us: Int64[ndarray, " row"]
-    values: Mapping[str, ndarray]
+    @property
+    def cutoff_us(self) -> Int64[ndarray, " row"]:
+        """UTC microseconds."""
+
+    @property
+    def values(self) -> Mapping[str, ndarray]:
+        """``churned`` (0, 1, NaN) and ``spend``, by name; either may be absent."""
 
 
 class IndexedRows:
