@@ -64,5 +64,6 @@ def physical_codes(column: pl.Series) -> Int32[ndarray, " row"]:
 
 
 def count(notices: dict[str, int], text: str, number: int) -> None:
-    """Add to what was seen."""
-    notices[text] = notices.get(text, 0) + number
+    """Add to what was seen; nothing seen leaves no trace."""
+    if number:
+        notices[text] = notices.get(text, 0) + number

@@ -4,7 +4,7 @@ It deliberately does not know SQL, where rows come from, or how a store takes it
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,12 @@ from holdfast.errors import DataError
 from training.canonical import CanonicalTable
 from training.data_config import DataConfig
 from training.store.columns import ColumnWriters, entry_of
-from training.store.layout import CUSTOMER_IDS, FORM, StoreIndex, write_index
+from training.store.layout import CUSTOMER_IDS, FORM, FileEntry, StoreIndex, write_index
 from training.store.parts import Parts
 from training.store.place import replaced_when_complete
 from training.store.rows import EventRows, LabelRows, VersionRows
 
+SPILL = "spill"
 MAX_PARTS = 512
 """Every part is an open file while rows are split; systems allow 1,024 of them by default."""
 
@@ -37,6 +38,18 @@ class Tables:
     def present(self) -> list[CanonicalTable]:
         """Return the tables that the data set has."""
         return [table for table in (self.events, self.customers, self.labels) if table is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """What the columns hold once they are written; see :class:`StoreIndex`."""
+
+    events: EventRows
+    num_versions: int
+    num_labels: int
+    label_columns: tuple[str, ...]
+    notices: Mapping[str, int]
+    files: Mapping[str, FileEntry]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +85,7 @@ def write_store(
         RunError: The folder is not ours to replace, or the disk is full.
     """
     with replaced_when_complete(store_dir) as folder:
-        spill = folder / "spill"
+        spill = folder / SPILL
         spill.mkdir()
         num_parts = -(-sum(source_rows.values()) // config.limits.rows_per_part)
         num_parts = min(max(num_parts, 1), MAX_PARTS)
@@ -81,7 +94,8 @@ def write_store(
             progress("reading", number / len(tables.present()))
             parts[table.name] = Parts(table, num_parts=num_parts, folder=spill / table.name)
         tally = count_excluded(list(parts.values()), max_share=config.limits.max_excluded_share)
-        index = _write_parts(parts, config, folder, tally, source_rows, fingerprint, progress)
+        written = _write_parts(parts, config, folder, progress)
+        index = _index(written, config, tally=tally, source_rows=source_rows, fingerprint=fingerprint)
         shutil.rmtree(spill)
         write_index(folder, index)
         progress("writing", 1.0)
@@ -123,79 +137,87 @@ def _reason(table: str, reason: str, count: int, num_rows: int, examples: Mappin
 
 
 def _write_parts(
-    parts: Mapping[str, Parts],
-    config: DataConfig,
-    folder: Path,
-    tally: Tally,
-    source_rows: Mapping[str, int],
-    fingerprint: str,
-    progress: Progress,
-) -> StoreIndex:
+    parts: Mapping[str, Parts], config: DataConfig, folder: Path, progress: Progress
+) -> _Written:
+    """Write every column, the dictionaries and the customers' ids."""
     schema, events = config.schema, parts["events"]
     label_columns = parts["labels"].table.numbers if "labels" in parts else ()
     with ColumnWriters(folder) as writers:
         event_rows = EventRows(schema, writers, events, drop_duplicates=config.limits.drop_duplicates)
+        _check_event_types(config, list(event_rows.event_types))
         version_rows = VersionRows(schema, writers, parts.get("customers"))
         label_rows = LabelRows(label_columns, writers, parts.get("labels"))
         id_files = []
         for number in range(events.num_parts):
             progress("sorting and writing", number / events.num_parts)
             ids = event_rows.write(number)
-            id_files.append(folder / "spill" / f"customer_ids-{number:08d}.parquet")
+            id_files.append(folder / SPILL / f"customer_ids-{number:08d}.parquet")
             ids.to_frame().write_parquet(id_files[-1])
             version_rows.write(number, ids)
             label_rows.write(number, ids)
-        num_customers = event_rows.num_customers
+        num_versions, num_labels = version_rows.num_rows, label_rows.num_rows
         files = writers.finish()
     pl.scan_parquet(id_files).sink_parquet(folder / CUSTOMER_IDS, maintain_order=True)
     dictionaries = [*event_rows.write_dictionaries(folder), *version_rows.write_dictionaries(folder)]
     files |= {file: entry_of(folder / file) for file in [CUSTOMER_IDS, *dictionaries]}
-    first, last = event_rows.first_us, event_rows.last_us
-    observed_from = first if config.observed_from_us is None else config.observed_from_us
-    observed_until = last if config.observed_until_us is None else config.observed_until_us
-    if observed_until < observed_from:
-        limit = f"it must not lie before observed_from or the first event ({observed_from} µs)"
-        raise DataError("data.observed_until", config.observed_until, limit)
-    _check_event_types(config, event_rows.event_types)
-    return StoreIndex(
-        form=FORM,
-        name=config.name,
-        config_fingerprint=fingerprint,
-        schema=schema,
-        num_customers=num_customers,
-        num_events=event_rows.num_rows,
-        num_versions=version_rows.num_rows,
-        num_labels=label_rows.num_rows,
-        first_event_us=first,
-        last_event_us=last,
-        observed_from_us=observed_from,
-        observed_until_us=observed_until,
-        event_types=event_rows.event_types,
+    return _Written(
+        events=event_rows,
+        num_versions=num_versions,
+        num_labels=num_labels,
         label_columns=label_columns,
-        source_rows=source_rows,
-        table_rows=tally.table_rows,
-        excluded=tally.excluded,
-        examples=tally.examples,
-        notices=_notices(config, event_rows, version_rows, label_rows),
+        notices=event_rows.notices | version_rows.notices | label_rows.notices,
         files=files,
     )
 
 
-def _check_event_types(config: DataConfig, found: Mapping[str, int]) -> None:
+def _index(
+    written: _Written,
+    config: DataConfig,
+    *,
+    tally: Tally,
+    source_rows: Mapping[str, int],
+    fingerprint: str,
+) -> StoreIndex:
+    events = written.events
+    observed_from = events.first_us if config.observed_from_us is None else config.observed_from_us
+    observed_until = events.last_us if config.observed_until_us is None else config.observed_until_us
+    if observed_until < observed_from:
+        limit = f"it must not lie before observed_from or the first event ({observed_from} µs)"
+        raise DataError("data.observed_until", config.observed_until, limit)
+    return StoreIndex(
+        form=FORM,
+        name=config.name,
+        config_fingerprint=fingerprint,
+        schema=config.schema,
+        num_customers=events.num_customers,
+        num_events=events.num_rows,
+        num_versions=written.num_versions,
+        num_labels=written.num_labels,
+        first_event_us=events.first_us,
+        last_event_us=events.last_us,
+        observed_from_us=observed_from,
+        observed_until_us=observed_until,
+        event_types=events.event_types,
+        label_columns=written.label_columns,
+        source_rows=source_rows,
+        table_rows=tally.table_rows,
+        excluded=tally.excluded,
+        examples=tally.examples,
+        notices={**written.notices, **_unseen_types(config, events.event_types)},
+        files=written.files,
+    )
+
+
+def _check_event_types(config: DataConfig, found: Sequence[str]) -> None:
     """Refuse an activity that no event is: every customer would look dead."""
     if not set(config.activity) & set(found):
-        raise DataError(
-            "data.activity", list(config.activity), f"no event has such a type; there are {list(found)}"
-        )
+        limit = f"no event has such a type; there are {list(found)}"
+        raise DataError("data.activity", list(config.activity), limit)
 
 
-def _notices(
-    config: DataConfig, events: EventRows, versions: VersionRows, labels: LabelRows
-) -> dict[str, int]:
-    notices = events.notices | versions.notices | labels.notices
+def _unseen_types(config: DataConfig, found: Mapping[str, int]) -> dict[str, int]:
+    """Return a notice for every declared event type that no event has."""
     named = {*config.activity, *config.ended_by}
     for target in config.targets.values():
         named.update(target.event_types)
-    for event_type in sorted(named - set(events.event_types)):
-        notices[f"declared event type {event_type!r} that no event has"] = 1
-    return {text: count for text, count in notices.items() if count}
+    return {f"declared event type {name!r} that no event has": 1 for name in sorted(named - set(found))}
