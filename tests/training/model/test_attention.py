@@ -73,15 +73,18 @@ def test_a_readout_attends_to_what_it_sees_and_to_the_sink(block: Block, num_vis
     torch.testing.assert_close(found[0, 0], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_readout_that_sees_nothing_has_no_time(block: Block) -> None:
-    """The sink's key is not rotated, so what the unseen first event's day is makes no difference."""
+def test_the_sink_has_no_time(block: Block) -> None:
+    """Moving events and readout by the same days changes no share: the sink's key is not rotated."""
     events, readout = torch.randn(1, 5, 16), torch.randn(1, 1, 16)
     rotary = RotaryTime(load_config())
-    key, value = block.keys_values(events, rotary(torch.zeros(1, 5)))
-    nothing = torch.zeros(1, 1, 1, 5, dtype=torch.bool)
-    near = block.readouts(readout, rotary(torch.tensor([[1.0]])), key, value, nothing)
-    far = block.readouts(readout, rotary(torch.tensor([[321.0]])), key, value, nothing)
-    assert torch.equal(near, far)
+    days, cutoff = torch.tensor([[0.0, 2.0, 7.0, 30.0, 31.0]]), torch.tensor([[40.0]])
+    can_see = torch.ones(1, 1, 1, 5, dtype=torch.bool)
+
+    def attended(shift: float) -> torch.Tensor:
+        key, value = block.keys_values(events, rotary(days + shift))
+        return block.readouts(readout, rotary(cutoff + shift), key, value, can_see)
+
+    torch.testing.assert_close(attended(0.0), attended(123.25), atol=1e-4, rtol=1e-4)
 
 
 def test_events_and_keys_are_the_same_with_and_without_the_event_states(block: Block) -> None:

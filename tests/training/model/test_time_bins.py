@@ -103,3 +103,6 @@ def test_ages_of_absurd_days_are_finite() -> None:
     """Days at the ends of float32 give an age that is clipped, not infinite."""
     ages = event_ages(torch.tensor([[-3e38, 3e38]]), torch.tensor([[3e38]]))
     assert ages.tolist() == [[[MAX_AGE_DAYS, 0.0]]]
+    assert event_ages(torch.tensor([[5.0]]), torch.tensor([[3.0]])).item() == 0.0, (
+        "an event that is yet to come"
+    )
