@@ -44,7 +44,7 @@ NUM_GOLDEN = 32
 TOLERANCE = 1e-4
 """Torch and ONNX Runtime, and any two machines, agree within ``TOLERANCE * max(1, |value|)``."""
 
-_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "polars", "pytorch-lightning")
+LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "polars", "pytorch-lightning")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +182,7 @@ def _manifest(
             first_cutoff_us=int(train.cutoff_us.min()), last_cutoff_us=int(train.cutoff_us.max())
         ),
         metrics=metrics,
-        library_versions={library: library_version(library) for library in _LIBRARIES},
+        library_versions={library: library_version(library) for library in LIBRARIES},
         source_revision=name.source_revision,
         opset=OPSET_VERSION,
         tolerance=TOLERANCE,

@@ -146,7 +146,13 @@ class PoolData(pl.LightningDataModule):
     """Training pools from the step where the trainer stands, and fixed validation batches."""
 
     def __init__(
-        self, task: Task, config: FitConfig, model: SequenceModel, *, train: Readouts, validation: Readouts | None
+        self,
+        task: Task,
+        config: FitConfig,
+        model: SequenceModel,
+        *,
+        train: Readouts,
+        validation: Readouts | None,
     ) -> None:
         """Keep what batches are made of.
 
@@ -201,7 +207,10 @@ class PoolData(pl.LightningDataModule):
         return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list is a map-style data set
 
     def transfer_batch_to_device(
-        self, batch: MicroBatch | list[MicroBatch], device: torch.device, dataloader_idx: int
+        self,
+        batch: MicroBatch | list[MicroBatch],
+        device: torch.device,
+        dataloader_idx: int,  # noqa: ARG002 (the hook's)
     ) -> MicroBatch | list[MicroBatch]:
         """Move the inputs of micro-batches; their labels follow in the loss."""
         if isinstance(batch, MicroBatch):
@@ -219,7 +228,7 @@ def _quiet() -> Iterator[None]:
         # Batches are gathered from memory-mapped columns in the training process itself: workers would copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        # Lightning offers to save the weights from before the step; those after it are what resuming needs.
+        # Lightning offers to save the weights from before the step; resuming needs those after it.
         warnings.filterwarnings("ignore", message=".*no pre-optimization state was saved.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         # The whole run is one epoch; a run resumed in the middle of it begins with the next step's pool.

@@ -21,7 +21,7 @@ from training.data_config import TruthConfig
 from training.evaluation import TRUTH, EvaluationResult, evaluate
 from training.fitted import FittedModel
 from training.model.graph import answer
-from training.outcomes import Outcomes, Predictions, outcomes_of
+from training.outcomes import Predictions
 from training.predict import predict_raw, readout_matrix
 from training.splits import Split
 from training.store import HistoryStore
@@ -82,7 +82,7 @@ def judge(
         split=split.name,
         customer=readouts.customer,
         cutoff_us=readouts.cutoff_us,
-        outcomes=_outcomes(task, readouts, split),
+        outcomes=task.outcomes(readouts, split),
         predictions=predictions,
         main=SEQUENCE,
         num_replicates=config.num_bootstrap,
@@ -117,7 +117,7 @@ def baseline_predictions(
         return {}
     train = task.readouts(task.fit_split, seed=seed)
     train = train.sample(MOST_BASELINE_READOUTS, np.random.default_rng([seed, 5]))
-    outcomes = _outcomes(task, train, task.fit_split)
+    outcomes = task.outcomes(train, task.fit_split)
     features, asked = feature_matrix(spec, task, train), feature_matrix(spec, task, readouts)
     threads = torch.get_num_threads()
     return {
@@ -127,12 +127,13 @@ def baseline_predictions(
 
 
 def feature_matrix(spec: EncodingSpec, task: Task, readouts: Readouts) -> FeatureMatrix:
-    """Return the readout features and the calendar of some cutoffs with their names."""
-    values, ids, calendar = readout_matrix(task.histories, spec, readouts.customer, readouts.cutoff_us)
-    circles = [f"{part}_of_{span}" for span in ("day", "week", "year") for part in ("sine", "cosine")]
-    return FeatureMatrix(
-        values=np.concatenate([values, calendar], axis=1), names=(*feature_names(spec), *circles), ids=ids
-    )
+    """Return the readout features of some cutoffs with their names.
+
+    Without the calendar: from one year of cutoffs trees and regressions learn the level of single
+    dates from it, and it costs them more log loss at a later date than it gains.
+    """
+    values, ids = readout_matrix(task.histories, spec, readouts.customer, readouts.cutoff_us)
+    return FeatureMatrix(values=values, names=feature_names(spec), ids=ids)
 
 
 def true_predictions(path: str, task: Task, store: HistoryStore, readouts: Readouts) -> Predictions:
@@ -167,10 +168,4 @@ def true_predictions(path: str, task: Task, store: HistoryStore, readouts: Reado
         },
         expected={t.name: known("expected_spend", t.max_horizon_days) for t in first["amount"]},
         median={},
-    )
-
-
-def _outcomes(task: Task, readouts: Readouts, split: Split) -> Outcomes:
-    return outcomes_of(
-        task.schema, readouts.labels, readouts.cutoff_us, observed_until_us=split.observed_until_us
     )

@@ -123,7 +123,7 @@ class TrainingModule(pl.LightningModule):
             self.manual_backward(torch.stack(list(own.values())).sum())
             parts = {name: parts.get(name, 0.0) + value.detach() for name, value in own.items()}
         self.clip_gradients(
-            adam, gradient_clip_val=self.optimiser.gradient_clip, gradient_clip_algorithm="norm"
+            adam.optimizer, gradient_clip_val=self.optimiser.gradient_clip, gradient_clip_algorithm="norm"
         )
         adam.step()
         schedule.step()

@@ -41,18 +41,15 @@ def readout_matrix(
     spec: EncodingSpec,
     customer: Int64[ndarray, " readout"],
     cutoff_us: Int64[ndarray, " readout"],
-) -> tuple[ndarray, ndarray, ndarray]:
+) -> tuple[ndarray, ndarray]:
     """Return the readout inputs alone, for baselines.
 
     Returns:
-        Scaled values ``[readout, feature]``, ids ``[readout, column]``, calendar ``[readout, 6]``.
+        Scaled values ``[readout, feature]``, ids ``[readout, column]``.
     """
-    parts = [
-        (e.readout_values, e.readout_ids, e.readout_calendar)
-        for e in encoded_chunks(histories, spec, customer, cutoff_us)
-    ]
-    values, ids, calendar = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return values, ids, calendar
+    chunks = list(encoded_chunks(histories, spec, customer, cutoff_us))
+    values = np.concatenate([chunk.readout_values for chunk in chunks])
+    return values, np.concatenate([chunk.readout_ids for chunk in chunks])
 
 
 @torch.no_grad()

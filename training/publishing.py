@@ -5,14 +5,19 @@ It deliberately computes no figure of its own.
 
 import json
 from datetime import UTC, datetime
+from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from holdfast.plain import to_plain
 from training.evaluation import EvaluationResult
-from training.export import ArtifactName, source_revision, write_artifact
+from training.export import LIBRARIES, ArtifactName, source_revision, write_artifact
 from training.fitted import FittedModel
-from training.report import write_report
+from training.report import ReportContext, data_facts, split_facts, write_report
 from training.run_config import RunConfig
+from training.store import HistoryStore
 from training.task import Task
 
 RESULT_NAME = "result.json"
@@ -22,6 +27,7 @@ REPOSITORY = Path(__file__).parents[1]
 def publish(
     fitted: FittedModel,
     task: Task,
+    store: HistoryStore,
     result: EvaluationResult,
     *,
     config: RunConfig,
@@ -33,7 +39,8 @@ def publish(
 
     Args:
         fitted: The model.
-        task: Store and splits.
+        task: Targets and splits.
+        store: What was counted while it was prepared.
         result: What judging gave.
         config: Of the run.
         folder: Of the run.
@@ -51,7 +58,7 @@ def publish(
         created_at=now,
         source_revision=source_revision(REPOSITORY),
     )
-    write_report(report, result, context_of(task, config, name))
+    write_report(report, result, report_context(task, store, config=config, folder=folder, name=name))
     return write_artifact(
         fitted,
         task,
@@ -72,3 +79,58 @@ def headline(result: EvaluationResult) -> dict[str, Any]:
         for horizon in target["horizons"]
         if result["main"] in horizon["models"]
     }
+
+
+def report_context(
+    task: Task, store: HistoryStore, *, config: RunConfig, folder: Path, name: ArtifactName
+) -> ReportContext:
+    """Return what the report says beside the figures: data, splits, settings, curves, versions."""
+    splits = [task.fit_split, task.splits.test]
+    if task.fit_on == "train":
+        splits.insert(1, task.splits.validation)
+    facts = []
+    for split in splits:
+        readouts = task.readouts(split, seed=config.fit.seed)
+        facts.append(
+            split_facts(
+                task.schema,
+                name=split.name,
+                customer=readouts.customer,
+                cutoff_us=readouts.cutoff_us,
+                outcomes=task.outcomes(readouts, split),
+            )
+        )
+    return ReportContext(
+        title=task.name,
+        schema=task.schema,
+        data=data_facts(store.index, store.histories.offsets, facts),
+        created_at=name.created_at.isoformat(timespec="minutes"),
+        revision=name.source_revision,
+        versions={library: library_version(library) for library in LIBRARIES},
+        settings=settings_in_words(config),
+        training_curve=training_curve(folder / "csv" / "metrics.csv"),
+    )
+
+
+def settings_in_words(config: RunConfig) -> dict[str, str]:
+    """Return what was chosen about the model and its schedule, by name."""
+    chosen = {"model": config.fit.model, "optimiser": config.fit.optimiser, "encoding": config.fit.encoding}
+    named = {
+        f"{part}.{key}": json.dumps(value)
+        for part, values in chosen.items()
+        for key, value in to_plain(values).items()
+    }
+    return named | {"seed": str(config.fit.seed)}
+
+
+def training_curve(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return the loss by step as the CSV logger wrote it; empty where it did not log."""
+    if not path.is_file():
+        return {}
+    table = pl.read_csv(path, infer_schema_length=None)
+    curves = {}
+    for column in ("train/loss", "validation/loss"):
+        if column in table.columns:
+            known = table.select("step", column).drop_nulls()
+            curves[column.replace("/", " ")] = [(float(step), float(loss)) for step, loss in known.rows()]
+    return curves

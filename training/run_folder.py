@@ -5,7 +5,6 @@ It deliberately does not know what is trained.
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,4 +87,4 @@ def _unfinished(parent: Path, fingerprint: str) -> list[Path]:
         and (marker.parent / "checkpoints" / CHECKPOINT_NAME).is_file()
         and not (marker.parent / FILE_NAME).exists()
     ]
-    return sorted(found, key=lambda path: os.stat(path / "checkpoints" / CHECKPOINT_NAME).st_mtime_ns)
+    return sorted(found, key=lambda path: (path / "checkpoints" / CHECKPOINT_NAME).stat().st_mtime_ns)

@@ -14,6 +14,7 @@ from holdfast.histories import Histories
 from holdfast.schema import Schema
 from training.data_config import DataConfig
 from training.labels import Labeller, Labels
+from training.outcomes import Outcomes, outcomes_of
 from training.splits import Split, Splits, check_learnable, raise_none_eligible, temporal_splits
 from training.store import HistoryStore
 
@@ -119,3 +120,8 @@ class Task:
         labels = self.labeller.label(customer, cutoff_us, observed_until_us=split.observed_until_us)
         check_learnable(labels, self.schema, name=split.name)
         return Readouts(customer=customer, cutoff_us=cutoff_us, labels=labels)
+
+    def outcomes(self, readouts: Readouts, split: Split) -> Outcomes:
+        """Return what came after the cutoffs of a split, in the form that predictions are compared with."""
+        until_us = split.observed_until_us
+        return outcomes_of(self.schema, readouts.labels, readouts.cutoff_us, observed_until_us=until_us)

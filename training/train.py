@@ -68,7 +68,9 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
     result = judge(fitted, task, store, task.splits.test, config=config.evaluation, truth=config.data.truth)
 
     artifact = Path(settings.artifact_dir or run.path / "artifact")
-    publish(fitted, task, result, config=config, folder=run.path, artifact=artifact, now=datetime.now(UTC))
+    publish(
+        fitted, task, store, result, config=config, folder=run.path, artifact=artifact, now=datetime.now(UTC)
+    )
     return Trained(folder=run.path, store=store, task=task, fitted=fitted, result=result, artifact=artifact)
 
 

@@ -102,4 +102,5 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
 
 def _unknown_per_segment(histories: Histories, ids: ndarray, windows: Windows, spec: EncodingSpec) -> ndarray:
     running = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(is_unknown(histories, ids, spec))])
-    return running[windows.segment_end] - running[windows.segment_start]
+    unknown: ndarray = running[windows.segment_end] - running[windows.segment_start]
+    return unknown

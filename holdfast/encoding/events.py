@@ -32,7 +32,7 @@ def is_unknown(
     histories: Histories, ids: Int32[ndarray, "event column"], spec: EncodingSpec
 ) -> Bool[ndarray, " event"]:
     """Return which events carry a value that training never saw; a missing value is not one."""
-    unknown = ids[:, 0] == UNKNOWN_ID
+    unknown: ndarray = ids[:, 0] == UNKNOWN_ID
     for position, name in enumerate(spec.schema.categorical_fields, start=1):
         unknown |= (ids[:, position] == UNKNOWN_ID) & (histories.categorical[name].codes >= 0)
     return unknown

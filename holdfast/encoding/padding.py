@@ -71,7 +71,8 @@ def _pad_events(encoded: Encoded, segments: ndarray, *, length: int) -> dict[str
 def _slots(offsets: ndarray, *, width: int) -> ndarray:
     """Return where flat rows stand in a rectangle of ``width`` columns, row-major."""
     lengths = np.diff(offsets)
-    return np.arange(offsets[-1]) + np.repeat(np.arange(len(lengths)) * width - offsets[:-1], lengths)
+    shifts: ndarray = np.repeat(np.arange(len(lengths)) * width - offsets[:-1], lengths)
+    return shifts + np.arange(len(shifts))
 
 
 def _spread(flat: ndarray, slots: ndarray, shape: tuple[int, int]) -> ndarray:

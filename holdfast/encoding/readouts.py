@@ -161,7 +161,7 @@ def _windowed_sums(
     units = np.array([1.0] * (1 + num_types) + [spec.quanta[name] for name in fields])
     begins = _window_starts(histories.occurred_at_us, time_us, windows, spec.readout.windows_days)
     sums = (prefix[windows.end] - prefix[begins]) * units
-    return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(len(time_us), -1)
+    return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(len(time_us), len(begins) * len(units))
 
 
 def _window_starts(

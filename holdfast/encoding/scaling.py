@@ -22,7 +22,8 @@ DAYS_PER_YEAR = 365.2425
 
 def signed_log(values: Float64[ndarray, "..."]) -> Float64[ndarray, "..."]:
     """Return ``sign(x) log(1 + |x|)``; NaN stays NaN."""
-    return np.copysign(np.log1p(np.abs(values)), values)
+    logs: ndarray = np.copysign(np.log1p(np.abs(values)), values)
+    return logs
 
 
 def scaled(values: Float64[ndarray, " row"], scale: NumericScale) -> Float32[ndarray, " row"]:
@@ -33,7 +34,7 @@ def scaled(values: Float64[ndarray, " row"], scale: NumericScale) -> Float32[nda
 
 def bounded(logs: Float64[ndarray, "..."]) -> Float32[ndarray, "..."]:
     """Return standardised values clipped, with missing ones (NaN) as 0, the mean."""
-    clipped = np.minimum(np.maximum(logs, -MAX_SCALED), MAX_SCALED).astype(np.float32)
+    clipped: ndarray = np.minimum(np.maximum(logs, -MAX_SCALED), MAX_SCALED).astype(np.float32)
     clipped[np.isnan(clipped)] = 0.0
     return clipped
 
