@@ -3,11 +3,12 @@
 It deliberately trusts nothing: whatever is wrong is refused with the file and the reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 from numpy import ndarray
 
 from holdfast.encoding.padding import INPUT_NAMES
@@ -19,6 +20,7 @@ from holdfast.manifest import (
     MANIFEST_NAME,
     MODEL_NAME,
     Manifest,
+    TensorForm,
     read_manifest,
     verify_files,
 )
@@ -80,14 +82,8 @@ def _open_predictor(path: Path, model: bytes, manifest: Manifest) -> Predictor:
     # ONNX Runtime's errors have no base class of their own.
     except Exception as error:
         raise ArtifactError(path, f"ONNX Runtime cannot open it ({error})") from error
-    for what, tensors, forms in (
-        ("inputs", session.get_inputs(), manifest.inputs),
-        ("outputs", session.get_outputs(), manifest.outputs),
-    ):
-        given = {tensor.name: _ORT_DTYPES.get(tensor.type, tensor.type) for tensor in tensors}
-        declared = {form.name: form.dtype for form in forms}
-        if given != declared:
-            raise ArtifactError(path, f"its {what} are {given}, but the manifest says {declared}")
+    _check_tensors(path, "inputs", session.get_inputs(), manifest.inputs)
+    _check_tensors(path, "outputs", session.get_outputs(), manifest.outputs)
     foreign = sorted({form.name for form in manifest.inputs} - set(INPUT_NAMES))
     if foreign:
         raise ArtifactError(path, f"its inputs {foreign} are none that the encoding gives")
@@ -96,6 +92,27 @@ def _open_predictor(path: Path, model: bytes, manifest: Manifest) -> Predictor:
         raise ArtifactError(path, f"it lacks the outputs {absent} that the schema's targets need")
     _check_sizes(path, manifest)
     return Predictor(session, manifest.encoding)
+
+
+def _check_tensors(
+    path: Path, what: str, tensors: Sequence[ort.NodeArg], forms: Sequence[TensorForm]
+) -> None:
+    """Compare names, types and sizes; a size that is free, on either side, fits any other."""
+    given = {t.name: (_ORT_DTYPES.get(t.type, t.type), tuple(t.shape)) for t in tensors}
+    declared = {form.name: (form.dtype, form.shape) for form in forms}
+    is_same = given.keys() == declared.keys() and all(
+        dtype == declared[name][0] and _fits(shape, declared[name][1])
+        for name, (dtype, shape) in given.items()
+    )
+    if not is_same:
+        raise ArtifactError(path, f"its {what} are {given}, but the manifest says {declared}")
+
+
+def _fits(left: Sequence[object], right: Sequence[object]) -> bool:
+    sizes = zip(left, right, strict=False)
+    return len(left) == len(right) and all(
+        one == other or not (isinstance(one, int) and isinstance(other, int)) for one, other in sizes
+    )
 
 
 def _output_sizes(manifest: Manifest) -> Mapping[str, tuple[int, ...]]:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -21,6 +22,8 @@ from serving.servicer import ScoringServicer
 from serving.settings import Settings
 
 SCORING_SERVICE = scoring_pb2.DESCRIPTOR.services_by_name["ScoringService"].full_name
+LAST_ANSWERS_SECONDS = 1.0
+"""How long a stop waits for answers that are ready to be sent."""
 _log = logging.getLogger(__name__)
 
 
@@ -87,15 +90,20 @@ class ScoringServer:
         _log.info("serving", extra=extra)
 
     async def stop(self, grace_seconds: float) -> None:
-        """Say NOT_SERVING, take no more calls, and let those in flight end.
+        """Say NOT_SERVING, refuse new calls as UNAVAILABLE, and let those in flight end.
 
         Args:
             grace_seconds: How long they may take; what is left then is cancelled.
         """
         await self._health.enter_graceful_shutdown()
+        self.servicer.refuse()
         _log.info("stopping", extra={"grace_seconds": grace_seconds})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.servicer.wait_idle(), grace_seconds)
         if self._server is not None:
-            await self._server.stop(grace_seconds)
+            # Only now: gRPC's own grace would last as long as streams of health watchers, which never end.
+            await self._server.stop(min(grace_seconds, LAST_ANSWERS_SECONDS))
+            self._server = None
         # A cancelled call's worker ends before its next run; the event loop stays free meanwhile.
         await asyncio.to_thread(self.servicer.close)
         _log.info("stopped")

@@ -67,7 +67,10 @@ class ScoringServicer(ScoringServiceServicer):
         """
         self._limits = limits
         self._max_in_flight = max_in_flight
+        self._is_refusing = False
         self._in_flight = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
         self._artifact: Artifact | None = None
         self._model = pb.GetModelResponse()
         self._workers = ThreadPoolExecutor(workers, thread_name_prefix="score")
@@ -76,6 +79,14 @@ class ScoringServicer(ScoringServiceServicer):
         """Answer with this model from now on."""
         self._model = write_model(ModelDescription.of(artifact.manifest, self._limits))
         self._artifact = artifact
+
+    def refuse(self) -> None:
+        """Answer every new call with UNAVAILABLE from now on, which clients try again elsewhere."""
+        self._is_refusing = True
+
+    async def wait_idle(self) -> None:
+        """Return as soon as no call is being scored or waits for a worker."""
+        await self._is_idle.wait()
 
     def close(self) -> None:
         """Wait for the workers to end what they do, and drop what waits."""
@@ -102,6 +113,7 @@ class ScoringServicer(ScoringServiceServicer):
             self._workers, partial(_score, artifact, request, self._limits, call)
         )
         self._in_flight += 1
+        self._is_idle.clear()
         job.add_done_callback(self._release)
         try:
             # Shielded: a cancelled call keeps its place until the worker has seen that it is.
@@ -118,11 +130,15 @@ class ScoringServicer(ScoringServiceServicer):
 
     def _release(self, job: "asyncio.Future[pb.ScoreResponse]") -> None:
         self._in_flight -= 1
+        if not self._in_flight:
+            self._is_idle.set()
         if not job.cancelled():
             # Looked at, so that asyncio does not report what a cancelled caller never saw.
             job.exception()
 
     async def _find_artifact(self, name: str, context: _Context) -> Artifact:
+        if self._is_refusing:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
         if self._artifact is None:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "the model is still being loaded")
         if name not in {"", self._artifact.manifest.name}:

@@ -68,7 +68,7 @@ def build_model(spec: EncodingSpec, *, opset: int = OPSET) -> onnx.ModelProto:
         return graph.call("Mul", name, graph.constant(scale))
 
     event = graph.call(
-        "Add", weighted("event_values", spec.event_value_size, 0.3), scaled("event_days", 0.01)
+        "Add", weighted("event_values", spec.event_value_size, 0.3), scaled("event_days", 0.001)
     )
     event = graph.call("Add", event, weighted("event_ids", len(spec.event_id_sizes), 0.2, is_id=True))
     event_type = graph.call("Gather", "event_ids", graph.constant(0, np.int64), axis=2)

@@ -1,0 +1,254 @@
+"""A file of events becomes a file of scores: the server's numbers, whole or not at all."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from artifact_builder import AS_OF_US, running_server
+
+from builders import START_US
+from holdfast.client import ScoringClient
+from holdfast.results import to_columns
+from serving.artifact import Artifact
+from serving.offline import main, score_file
+
+AS_OF = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=AS_OF_US)
+
+
+def events_table(num_customers: int = 700, num_events: int = 6_000) -> pl.DataFrame:
+    """Return unsorted events, some after the point in time, one customer with an infinite amount."""
+    rng = np.random.default_rng(3)
+    times = START_US + rng.integers(0, 460 * 24, num_events) * 3_600_000_000
+    amount = rng.normal(10, 5, num_events)
+    amount[17] = np.inf
+    return pl.DataFrame(
+        {
+            "customer_id": pl.Series(rng.integers(0, num_customers, num_events)).cast(pl.String)
+            + " \U0001f6d2",
+            "occurred_at": pl.Series(times).cast(pl.Datetime("us", "UTC")),
+            "event_type": rng.choice(["purchase", "visit", "complaint"], num_events),
+            "amount": np.where(rng.random(num_events) < 0.2, np.nan, amount),
+            "channel": rng.choice(["web", "phone"], num_events),
+        }
+    )
+
+
+def customers_table() -> pl.DataFrame:
+    """Return attributes of some customers, one of whom has no events."""
+    return pl.DataFrame(
+        {"customer_id": ["3 \U0001f6d2", "nobody"], "region": ["north", "south"], "age": [20.0, None]}
+    )
+
+
+@pytest.fixture(scope="module")
+def artifact(artifact_folder: Path) -> Artifact:
+    """Return the small artifact, loaded."""
+    return Artifact.load(artifact_folder)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Return the inputs as Parquet files, and where the output goes."""
+    paths = {name: tmp_path / f"{name}.parquet" for name in ("events", "customers", "out")}
+    events_table().write_parquet(paths["events"])
+    customers_table().write_parquet(paths["customers"])
+    return paths
+
+
+def score(artifact: Artifact, files: dict[str, Path], **options: Any) -> pl.DataFrame:
+    """Score the files and read the result."""
+    num = score_file(artifact, as_of=AS_OF, **files, **options)
+    table = pl.read_parquet(files["out"])
+    assert table.height == num
+    return table
+
+
+def test_the_numbers_are_the_servers_to_the_last_bit(
+    artifact: Artifact, artifact_folder: Path, files: dict[str, Path]
+) -> None:
+    """Every prediction, count and fault, in the same order and under the same names."""
+    found = score(artifact, files)
+    with running_server(artifact_folder) as server, ScoringClient(f"127.0.0.1:{server.port}") as client:
+        results = client.score(events_table(), as_of=AS_OF, customers=customers_table())
+    expected = to_columns(results)
+    assert found.columns == list(expected)
+    assert found["customer_id"].to_list() == expected["customer_id"]
+    assert found["fault"].to_list() == expected["fault"]
+    assert found["fault"].count() == 1
+    for name in found.columns[1:-1]:
+        assert found[name].to_list() == expected[name], name
+    assert found.filter(pl.col("fault").is_not_null())["spend_expected"].to_list() == [None]
+    assert found.filter(pl.col("customer_id") == "nobody")["num_used"].to_list() == [0]
+
+
+def test_parts_cover_every_customer_once(artifact: Artifact, files: dict[str, Path]) -> None:
+    """A file read in several passes gives the same customers the same answers."""
+    whole = score(artifact, files).sort("customer_id")
+    parts = score(artifact, files, events_per_part=1_000).sort("customer_id")
+    assert parts["customer_id"].to_list() == whole["customer_id"].to_list()
+    assert parts["fault"].to_list() == whole["fault"].to_list()
+    for name in whole.columns[1:-1]:
+        np.testing.assert_allclose(parts[name].to_numpy(), whole[name].to_numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_ids_of_different_widths_meet_in_one_part(artifact: Artifact, tmp_path: Path) -> None:
+    """The same number as int32 and int64 is the same customer, in whichever part."""
+    events = events_table().with_columns(pl.col("customer_id").str.strip_chars(" \U0001f6d2").cast(pl.Int64))
+    ids = events["customer_id"].unique()
+    files = {name: tmp_path / name for name in ("events", "customers", "out")}
+    events.write_parquet(files["events"])
+    pl.DataFrame({"customer_id": ids.cast(pl.Int32), "age": np.full(len(ids), 50.0)}).write_parquet(
+        files["customers"]
+    )
+    assert score(artifact, files, events_per_part=500)["customer_id"].n_unique() == len(ids)
+    assert pl.read_parquet(files["out"]).height == len(ids)
+
+
+def test_an_empty_file_gives_an_empty_table_with_all_columns(
+    artifact: Artifact, files: dict[str, Path]
+) -> None:
+    """A day without customers does not break what reads the result."""
+    full = score(artifact, files)
+    events_table().clear().write_parquet(files["events"])
+    customers_table().clear().write_parquet(files["customers"])
+    empty = score(artifact, files)
+    assert empty.height == 0
+    assert empty.columns == full.columns
+
+
+def test_a_customer_with_a_hundred_thousand_events_is_scored(artifact: Artifact, tmp_path: Path) -> None:
+    """One giant among small ones is truncated like at the server."""
+    files = {name: tmp_path / name for name in ("events", "out")}
+    events = pl.DataFrame(
+        {
+            "customer_id": np.repeat(["giant", "small"], [100_000, 3]),
+            "occurred_at": AS_OF_US - np.arange(100_003) * 60_000_000,
+            "event_type": "visit",
+        }
+    )
+    events.write_parquet(files["events"])
+    table = score(artifact, files)
+    assert table["num_truncated"].to_list() == [99_968, 0]
+
+
+def flags(folder: Path, files: dict[str, Path], **changes: str) -> list[str]:
+    """Return the flags of the command."""
+    named = {"artifact": folder, "as-of": AS_OF.isoformat(), **files} | {
+        name.replace("_", "-"): value for name, value in changes.items()
+    }
+    return [f"--{name}={value}" for name, value in named.items()]
+
+
+def test_the_command_shows_its_progress_and_nothing_on_standard_output(
+    artifact_folder: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The bar goes to standard error; zones of the point in time do not matter."""
+    assert main(flags(artifact_folder, files)) == 0
+    first = files["out"].read_bytes()
+    tokyo = (AS_OF + timedelta(hours=9)).replace(tzinfo=None).isoformat() + "+09:00"
+    assert main(flags(artifact_folder, files, as_of=tokyo)) == 0
+    assert files["out"].read_bytes() == first
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "part 1 of 1" in shown.err
+
+
+def test_naive_times_need_a_stated_zone(
+    artifact_folder: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without zones is refused, and read when the zone is said."""
+    events = pl.read_parquet(files["events"])
+    events.with_columns(pl.col("occurred_at").dt.replace_time_zone(None)).write_parquet(files["events"])
+    assert main(flags(artifact_folder, files)) == 2
+    assert "events.occurred_at: got 'datetime64[us]', but it has no time zone" in capsys.readouterr().err
+    assert main(flags(artifact_folder, files, time_zone="UTC")) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("events", None, "there must be a Parquet file"),
+        ("customers", None, "there must be a Parquet file"),
+        ("events", b"", "it must be a Parquet file"),
+        ("events", b"customer_id,occurred_at\n1,2\n", "it must be a Parquet file"),
+        ("events", "truncated", "it must be a Parquet file"),
+        ("events", "damaged", "it must be a whole Parquet file"),
+        ("events", pl.DataFrame({"occurred_at": [1]}), "events.customer_id"),
+        ("events", pl.DataFrame({"customer_id": ["1"], "event_type": ["x"]}), "events.occurred_at"),
+        ("customers", pl.DataFrame({"customer_id": ["1"], "plan": ["x"]}), "customers.plan"),
+        ("customers", pl.DataFrame({"customer_id": [1]}), "one type in both files"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_the_old_result(
+    artifact_folder: Path,
+    files: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    content: Any,
+    reason: str,
+) -> None:
+    """What is wrong is named without a traceback, and yesterday's result is still there, whole."""
+    files["out"].write_bytes(b"yesterday")
+    data = files[name].read_bytes()
+    files[name].unlink()
+    if isinstance(content, pl.DataFrame):
+        content.write_parquet(files[name])
+    elif content == "truncated":
+        files[name].write_bytes(data[: len(data) // 2])
+    elif content == "damaged":
+        middle = len(data) // 3
+        files[name].write_bytes(data[:middle] + bytes(200) + data[middle + 200 :])
+    elif content is not None:
+        files[name].write_bytes(content)
+    assert main(flags(artifact_folder, files)) == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[-1].startswith("cannot score: ")
+    assert reason in shown[-1]
+    assert files["out"].read_bytes() == b"yesterday"
+    assert {path.name for path in files["out"].parent.iterdir()} <= {path.name for path in files.values()}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"as_of": "2025-06-01"}, "--as-of: got '2025-06-01', but it has no time zone"),
+        ({"as_of": "soon"}, "ISO 8601"),
+        ({"time_zone": "Mars/Olympus"}, "IANA name"),
+        ({"artifact": "nowhere"}, "manifest.json"),
+        ({"out": "nowhere/out.parquet"}, "cannot write nowhere/out.parquet"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(
+    artifact_folder: Path,
+    files: dict[str, Path],
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, str],
+    reason: str,
+) -> None:
+    """Flags are checked like data."""
+    assert main(flags(artifact_folder, files, **changes)) == 2
+    assert reason in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_failure_in_the_middle_leaves_the_old_result(
+    artifact: Artifact, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever happens after half of the customers, nothing half written is seen."""
+    files["out"].write_bytes(b"yesterday")
+    calls = []
+    predict = type(artifact.predictor).predict
+
+    def fail_later(*arguments: Any, **options: Any) -> Any:
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return predict(*arguments, **options)
+
+    monkeypatch.setattr(type(artifact.predictor), "predict", fail_later)
+    with pytest.raises(KeyboardInterrupt):
+        score(artifact, files)
+    assert files["out"].read_bytes() == b"yesterday"
+    assert len(list(files["out"].parent.iterdir())) == 3

@@ -1,0 +1,155 @@
+"""Every customer gets its own answer: alone, in company, in any order and at any length."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifact_builder import AS_OF_US
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import DAY, START_US, histories_of_lengths, random_histories, small_spec
+from holdfast.encoding import Cutoffs, encode, pad
+from holdfast.histories import Histories
+from serving.artifact import Artifact
+from serving.predictor import PADDED_EVENTS_PER_RUN, Predictions, Predictor
+
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def predictor(artifact_folder: Path) -> Predictor:
+    """Return the small artifact's predictor."""
+    return Artifact.load(artifact_folder).predictor
+
+
+def predict(predictor: Predictor, histories: Histories, **options: object) -> Predictions:
+    """Predict everyone at the same time."""
+    return predictor.predict(histories, np.full(histories.num_customers, AS_OF_US), **options)
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_customer_alone_gets_the_answer_that_it_gets_in_company(predictor: Predictor, seed: int) -> None:
+    """Neither company nor place changes an answer, whatever the lengths."""
+    rng = np.random.default_rng(seed)
+    histories = random_histories(rng, 30)
+    together = predict(predictor, histories)
+    shuffled = rng.permutation(30)
+    elsewhere = predict(predictor, histories.take(shuffled))
+    for index in (0, 1, 2, int(rng.integers(3, 30))):
+        alone = predict(predictor, histories.take(np.array([index])))
+        for name, values in together.outputs.items():
+            np.testing.assert_allclose(alone.outputs[name][0], values[index], **TOLERANCE)
+    for name, values in together.outputs.items():
+        np.testing.assert_allclose(elsewhere.outputs[name], values[shuffled], **TOLERANCE)
+    np.testing.assert_array_equal(elsewhere.num_used, together.num_used[shuffled])
+
+
+def test_the_same_call_gives_the_same_bits(predictor: Predictor) -> None:
+    """Nothing is random, and no earlier call leaves a trace."""
+    histories = random_histories(np.random.default_rng(3), 40)
+    first = predict(predictor, histories)
+    predict(predictor, random_histories(np.random.default_rng(4), 17))
+    again = predict(predictor, histories)
+    for name, values in first.outputs.items():
+        assert values.tobytes() == again.outputs[name].tobytes()
+
+
+def test_answers_are_those_of_the_graph_at_any_padding(predictor: Predictor) -> None:
+    """What is scattered back is what one plain run over all customers gives, at twice the length."""
+    spec = small_spec()
+    histories = random_histories(np.random.default_rng(5), 20)
+    cutoffs = Cutoffs.one_each(np.arange(20), np.full(20, AS_OF_US))
+    inputs = pad(encode(histories, cutoffs, spec), np.arange(20), length=2 * spec.max_events)
+    plain = predictor._session.run(predictor.output_names, dict(inputs))
+    found = predict(predictor, histories).outputs
+    for name, expected in zip(predictor.output_names, plain, strict=True):
+        np.testing.assert_allclose(found[name], expected, **TOLERANCE)
+
+
+def test_every_customer_has_a_point_in_time_of_its_own(predictor: Predictor) -> None:
+    """Golden cases may differ in time, so the predictor takes one per customer."""
+    histories = histories_of_lengths(np.random.default_rng(6), np.array([20])).take(
+        np.zeros(3, dtype=np.int64)
+    )
+    times = START_US + np.array([100, 200, 450]) * DAY
+    found = predictor.predict(histories, times)
+    for index, time_us in enumerate(times):
+        alone = predictor.predict(histories.take(np.array([index])), np.array([time_us]))
+        np.testing.assert_allclose(found.outputs["spend_expected"][index], alone.outputs["spend_expected"][0])
+    assert (found.num_used + found.num_truncated + found.num_after == 20).all()
+    assert len(set(found.num_after.tolist())) == 3
+
+
+def test_nobody_to_predict_is_an_empty_answer_of_the_right_form(predictor: Predictor) -> None:
+    """Shapes and types are those of any other answer, for the outputs asked for."""
+    nobody = random_histories(np.random.default_rng(0), 0)
+    outputs = predict(predictor, nobody, output_names=("churn_survival", "spend_expected")).outputs
+    assert {name: (values.shape, values.dtype.name) for name, values in outputs.items()} == {
+        "churn_survival": ((0, 12), "float32"),
+        "spend_expected": ((0,), "float32"),
+    }
+
+
+def test_only_wanted_outputs_are_given(predictor: Predictor) -> None:
+    """An embedding that nobody asked for is not computed into the answer."""
+    histories = random_histories(np.random.default_rng(0), 5)
+    assert set(predict(predictor, histories, output_names=("orders_expected",)).outputs) == {
+        "orders_expected"
+    }
+    assert set(predict(predictor, histories).outputs) == set(predictor.output_names)
+
+
+def test_runs_keep_the_budget_and_hold_one_length_each(predictor: Predictor) -> None:
+    """A run is at most the budget in padded events, of customers of one padded length, each once."""
+    lengths = np.random.default_rng(1).integers(0, 33, 700)
+    seen = []
+    for segments, length in predictor._runs(lengths):
+        assert len(segments) * length <= PADDED_EVENTS_PER_RUN
+        assert (lengths[segments] <= length).all()
+        assert (lengths[segments] > (length - 8 if length > 8 else -1)).all()
+        seen += segments.tolist()
+    assert sorted(seen) == list(range(700))
+
+
+def test_a_history_longer_than_the_budget_still_runs(artifact_folder: Path) -> None:
+    """One customer is never split; a budget below its length means that it runs alone."""
+    predictor = Predictor(Artifact.load(artifact_folder).predictor._session, small_spec(max_events=4_096))
+    histories = histories_of_lengths(np.random.default_rng(2), np.array([3_000, 3_000]))
+    found = predict(predictor, histories)
+    assert found.num_used.max() > PADDED_EVENTS_PER_RUN
+    assert [len(segments) for segments, _ in predictor._runs(found.num_used)] == [1, 1]
+
+
+def test_a_caller_may_give_up_between_runs(predictor: Predictor) -> None:
+    """The question is asked before every run, and what it raises ends the work."""
+    calls = []
+
+    def give_up() -> None:
+        calls.append(None)
+        if len(calls) == 2:
+            raise TimeoutError
+
+    histories = histories_of_lengths(np.random.default_rng(3), np.repeat([5, 12, 20, 30], 3))
+    with pytest.raises(TimeoutError):
+        predict(predictor, histories, before_run=give_up)
+    assert len(calls) == 2
+
+
+def test_a_hundred_thousand_events_are_truncated_and_counted(predictor: Predictor) -> None:
+    """Only the newest events count, and the answer is that of the newest alone."""
+    histories = histories_of_lengths(np.random.default_rng(4), np.array([100_000]), span_days=440)
+    found = predict(predictor, histories)
+    assert (found.num_used[0], found.num_truncated[0], found.num_after[0]) == (32, 99_968, 0)
+    kept = np.arange(99_968, 100_000)
+    newest = Histories(
+        offsets=np.array([0, 32]),
+        occurred_at_us=histories.occurred_at_us[kept],
+        event_type=histories.event_type.take(kept),
+        categorical={name: column.take(kept) for name, column in histories.categorical.items()},
+        numeric={name: values[kept] for name, values in histories.numeric.items()},
+        attributes=histories.attributes,
+    )
+    alone = predict(predictor, newest)
+    for name, values in found.outputs.items():
+        assert values.tobytes() == alone.outputs[name].tobytes(), name

@@ -1,0 +1,65 @@
+"""Settings come from flags and environment, and a wrong one is named in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from holdfast.errors import ConfigError
+from serving.settings import read_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a developer's own HOLDFAST_ variables out."""
+    for name in ("ARTIFACT", "PORT", "HOST", "WORKERS", "DATA"):
+        monkeypatch.delenv(f"HOLDFAST_{name}", raising=False)
+
+
+def test_defaults_listen_on_loopback() -> None:
+    """Nobody serves the whole network without having said so."""
+    settings = read_settings(["--artifact", "here"])
+    assert (settings.artifact, settings.host, settings.port) == (Path("here"), "127.0.0.1", 50051)
+    assert settings.workers >= 1
+    assert settings.limits.max_events_per_customer == 100_000
+    assert settings.port_file is None
+
+
+def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment is what an image sets, a flag what a person says; other variables are left alone."""
+    monkeypatch.setenv("HOLDFAST_ARTIFACT", "env")
+    monkeypatch.setenv("HOLDFAST_PORT", "1")
+    monkeypatch.setenv("HOLDFAST_WORKERS", "3")
+    monkeypatch.setenv("HOLDFAST_DATA", "/somewhere")
+    settings = read_settings(["--port", "0", "--max-in-flight=7", "--port-file", "p"])
+    assert (settings.artifact, settings.port, settings.workers) == (Path("env"), 0, 3)
+    assert (settings.max_in_flight, settings.port_file) == (7, Path("p"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ([], r"--artifact \(HOLDFAST_ARTIFACT\): got None"),
+        (["--artifact", "a", "--port", "70000"], r"--port \(HOLDFAST_PORT\): got '70000'"),
+        (["--artifact", "a", "--port", "http"], "--port .*: got 'http'"),
+        (["--artifact", "a", "--workers", "0"], "--workers"),
+        (["--artifact", "a", "--max-in-flight", "0"], r"--max-in-flight \(HOLDFAST_MAX_IN_FLIGHT\)"),
+        (["--artifact", "a", "--grace-seconds", "-1"], "--grace-seconds"),
+        (["--artifact", "a", "--log-level", "LOUD"], "--log-level"),
+        (["--artifact", "a", "--prot", "1"], "flags: .*--prot"),
+    ],
+)
+def test_a_wrong_setting_is_named(flags: list[str], named: str) -> None:
+    """Flag, variable, value and limit stand in one line."""
+    with pytest.raises(ConfigError, match=named) as caught:
+        read_settings(flags)
+    assert "\n" not in str(caught.value)
+
+
+def test_help_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every setting explains itself."""
+    with pytest.raises(SystemExit) as caught:
+        read_settings(["--help"])
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert "python -m serving" in shown
+    assert "Folder of the artifact." in shown
