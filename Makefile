@@ -11,6 +11,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
+# A module's tests stay with one worker, so that what they share (a fitted model, an environment) is made once.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 BENCHMARKS := prepare encoding
 
 # On a terminal pip shows its progress bars; in a log one line per step is enough.
@@ -32,13 +34,13 @@ demo: $(STAMPS)/run ## prepare, train, export, serve and score (DATA=simulated|o
 	$(BIN)/python -m training.demo data=$(DATA) $(ARGS)
 
 test: $(STAMPS)/test ## run the tests (ARGS="-k name")
-	$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-slow: $(STAMPS)/test ## run the tests marked slow
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 coverage: $(STAMPS)/test ## run the tests and show the branches that none of them takes
-	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report=term $(ARGS)
+	$(PYTEST) --cov --cov-report=term $(ARGS)
 
 check: check-format check-lint check-types check-arrows check-protos ## format, lint, types, import arrows, protos
 
