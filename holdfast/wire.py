@@ -4,11 +4,13 @@ It deliberately does not know the network, nor what the server answers
 (:mod:`holdfast.results`).
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from holdfast.errors import DataError, HistoryError, RequestError
@@ -49,14 +51,6 @@ class Received:
     histories: Histories
     positions: Int64[ndarray, " customer"]
     errors: Mapping[int, HistoryError]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rows:
-    """One customer's columns as arrays; a numeric or categorical column by its name."""
-
-    times: Int64[ndarray, " row"]
-    columns: Mapping[str, ndarray]
 
 
 def write_request(
@@ -170,36 +164,125 @@ def read_customers(request: pb.ScoreRequest, schema: Schema, *, limits: Limits) 
     attribute_dictionaries = _dictionaries(
         "attribute_dictionaries", request.attribute_dictionaries, attributes
     )
+    events, versions = _Columns("fields", fields), _Columns("attributes", attributes)
+    types: list[int] = []
     errors: dict[int, HistoryError] = {}
-    events, versions, types, positions = [], [], [], []
+    positions: list[int] = []
     for position, customer in enumerate(request.customers):
         try:
-            event_rows, event_types = _read_events(customer, fields, limits=limits)
-            version_rows = _read_versions(customer, attributes)
+            _check_length(customer, limits=limits)
+            times, valid_from = customer.occurred_at_us[:], customer.valid_from_us[:]
+            if not valid_from and len(customer.attributes):
+                valid_from = [ALWAYS_US]
+            fields_found = events.check(customer.fields, len(times))
+            attributes_found = versions.check(customer.attributes, len(valid_from))
         except HistoryError as error:
             errors[position] = error
             continue
-        events.append(event_rows)
-        types.append(event_types)
-        versions.append(version_rows)
+        events.add(times, fields_found)
+        versions.add(valid_from, attributes_found)
+        types += customer.event_type[:]
         positions.append(position)
+    # A code beyond int32 lies outside every dictionary, and must not wrap into one.
+    type_codes = np.minimum(np.array(types, dtype=np.int64), np.iinfo(np.int32).max).astype(np.int32)
     histories = Histories(
-        offsets=_offsets(events),
-        occurred_at_us=_joined([rows.times for rows in events], np.int64),
-        event_type=CodedColumn(codes=_joined(types, np.int32), dictionary=Dictionary(request.event_types)),
-        categorical=_coded(events, schema.categorical_fields, field_dictionaries),
-        numeric=_numbers(events, schema.numeric_fields),
+        offsets=events.offsets(),
+        occurred_at_us=events.times(),
+        event_type=CodedColumn(codes=type_codes, dictionary=Dictionary(request.event_types)),
+        categorical=events.coded(field_dictionaries),
+        numeric=events.numbers(),
         attributes=AttributeVersions(
-            offsets=_offsets(versions),
-            valid_from_us=_joined([rows.times for rows in versions], np.int64),
-            categorical=_coded(versions, schema.categorical_attributes, attribute_dictionaries),
-            numeric=_numbers(versions, schema.numeric_attributes),
+            offsets=versions.offsets(),
+            valid_from_us=versions.times(),
+            categorical=versions.coded(attribute_dictionaries),
+            numeric=versions.numbers(),
         ),
     )
     faults = find_faults(histories)
     errors |= {positions[index]: error for index, error in faults.items()}
     histories, kept = without(histories, faults)
     return Received(histories=histories, positions=np.array(positions, dtype=np.int64)[kept], errors=errors)
+
+
+class _Columns:
+    """Collects the columns of all customers in lists, each of which becomes an array once.
+
+    An array per customer and column would cost as much again as reading the numbers.
+    """
+
+    def __init__(self, where: str, kinds: Mapping[str, bool]) -> None:
+        self._where = where
+        self._kinds = kinds
+        self._ends = [0]
+        self._times: list[int] = []
+        self._values: dict[str, list[Any]] = {name: [] for name in kinds}
+
+    def check(self, given: Iterable[pb.Column], num: int) -> Mapping[str, list[Any]]:
+        """Return a customer's columns by name.
+
+        Raises:
+            HistoryError: A name, a kind or a length is wrong.
+        """
+        columns: dict[str, list[Any]] = {}
+        for column in given:
+            name = column.name
+            if name not in self._kinds:
+                raise HistoryError(self._where, name, f"the model declares {sorted(self._kinds)}")
+            if name in columns:
+                raise HistoryError(self._where, name, "a column must stand once")
+            codes, values = column.codes[:], column.values[:]
+            part, found, other = ("codes", codes, values) if self._kinds[name] else ("values", values, codes)
+            if other:
+                wrong = "values" if self._kinds[name] else "codes"
+                limit = f"this column takes {part}: it is {'categorical' if self._kinds[name] else 'numeric'}"
+                raise HistoryError(f"{self._where}[{name}].{wrong}", len(other), limit)
+            if len(found) != num:
+                raise HistoryError(f"{self._where}[{name}].{part}", len(found), f"there are {num} times")
+            columns[name] = found
+        return columns
+
+    def add(self, times: list[int], columns: Mapping[str, list[Any]]) -> None:
+        """Append a customer's columns; one that is not there is missing throughout."""
+        self._times += times
+        self._ends.append(len(self._times))
+        for name, is_categorical in self._kinds.items():
+            column = columns.get(name)
+            missing = MISSING_CODE if is_categorical else math.nan
+            self._values[name] += [missing] * len(times) if column is None else column
+
+    def offsets(self) -> Int64[ndarray, " customer_plus_1"]:
+        """Return where every customer begins."""
+        return np.array(self._ends, dtype=np.int64)
+
+    def times(self) -> Int64[ndarray, " row"]:
+        """Return the times of all customers."""
+        return np.array(self._times, dtype=np.int64)
+
+    def coded(self, dictionaries: Mapping[str, Dictionary]) -> Mapping[str, CodedColumn]:
+        """Return the categorical columns with their dictionaries."""
+        return {
+            name: CodedColumn(codes=np.array(self._values[name], dtype=np.int32), dictionary=dictionary)
+            for name, dictionary in dictionaries.items()
+        }
+
+    def numbers(self) -> Mapping[str, Float32[ndarray, " row"]]:
+        """Return the numeric columns."""
+        return {
+            name: np.array(self._values[name], dtype=np.float32)
+            for name, is_categorical in self._kinds.items()
+            if not is_categorical
+        }
+
+
+def _check_length(customer: pb.Customer, *, limits: Limits) -> None:
+    num = len(customer.occurred_at_us)
+    if num > limits.max_events_per_customer:
+        limit = f"a customer may have at most {limits.max_events_per_customer} events"
+        raise HistoryError("occurred_at_us", num, limit)
+    if len(customer.event_type) != num:
+        raise HistoryError(
+            "event_type", len(customer.event_type), f"there are {num} values of occurred_at_us"
+        )
 
 
 def _kinds(categorical: Iterable[str], numeric: Iterable[str]) -> Mapping[str, bool]:
@@ -215,82 +298,3 @@ def _dictionaries(
         if name not in categorical:
             raise RequestError(where, name, f"the model's categorical columns are {categorical}")
     return {name: Dictionary(given[name].values if name in given else ()) for name in categorical}
-
-
-def _read_events(
-    customer: pb.Customer, kinds: Mapping[str, bool], *, limits: Limits
-) -> tuple[_Rows, Int32[ndarray, " event"]]:
-    num = len(customer.occurred_at_us)
-    if num > limits.max_events_per_customer:
-        limit = f"a customer may have at most {limits.max_events_per_customer} events"
-        raise HistoryError("occurred_at_us", num, limit)
-    if len(customer.event_type) != num:
-        raise HistoryError(
-            "event_type", len(customer.event_type), f"there are {num} values of occurred_at_us"
-        )
-    columns = _read_columns("fields", customer.fields, kinds, num)
-    times = np.array(customer.occurred_at_us, dtype=np.int64)
-    # A code beyond int32 lies outside every dictionary, and must not wrap into one.
-    types = np.minimum(np.array(customer.event_type, dtype=np.int64), np.iinfo(np.int32).max).astype(np.int32)
-    return _Rows(times=times, columns=columns), types
-
-
-def _read_versions(customer: pb.Customer, kinds: Mapping[str, bool]) -> _Rows:
-    times = np.array(customer.valid_from_us, dtype=np.int64)
-    if not len(times) and len(customer.attributes):
-        times = np.array([ALWAYS_US], dtype=np.int64)
-    return _Rows(times=times, columns=_read_columns("attributes", customer.attributes, kinds, len(times)))
-
-
-def _read_columns(
-    where: str, given: Sequence[pb.Column], kinds: Mapping[str, bool], num: int
-) -> Mapping[str, ndarray]:
-    columns: dict[str, ndarray] = {}
-    for column in given:
-        name = column.name
-        if name not in kinds:
-            raise HistoryError(where, name, f"the model declares {sorted(kinds)}")
-        if name in columns:
-            raise HistoryError(where, name, "a column must stand once")
-        if len(column.values if kinds[name] else column.codes):
-            part, kind = ("values", "categorical") if kinds[name] else ("codes", "numeric")
-            limit = f"this column is {kind} and takes {'codes' if kinds[name] else 'values'}"
-            raise HistoryError(f"{where}[{name}].{part}", len(getattr(column, part)), limit)
-        found = column.codes if kinds[name] else column.values
-        if len(found) != num:
-            part = "codes" if kinds[name] else "values"
-            raise HistoryError(f"{where}[{name}].{part}", len(found), f"there are {num} times")
-        columns[name] = np.array(found, dtype=np.int32 if kinds[name] else np.float32)
-    return columns
-
-
-def _offsets(parts: Sequence[_Rows]) -> Int64[ndarray, " customer_plus_1"]:
-    return np.cumsum([0, *(len(rows.times) for rows in parts)], dtype=np.int64)
-
-
-def _joined(parts: Sequence[ndarray], dtype: type) -> ndarray:
-    return np.concatenate([np.empty(0, dtype=dtype), *parts])
-
-
-def _coded(
-    parts: Sequence[_Rows], names: Sequence[str], dictionaries: Mapping[str, Dictionary]
-) -> Mapping[str, CodedColumn]:
-    return {
-        name: CodedColumn(
-            codes=_joined([_column(rows, name, MISSING_CODE, np.int32) for rows in parts], np.int32),
-            dictionary=dictionaries[name],
-        )
-        for name in names
-    }
-
-
-def _numbers(parts: Sequence[_Rows], names: Sequence[str]) -> Mapping[str, Float32[ndarray, " row"]]:
-    return {
-        name: _joined([_column(rows, name, np.nan, np.float32) for rows in parts], np.float32)
-        for name in names
-    }
-
-
-def _column(rows: _Rows, name: str, missing: float, dtype: type) -> ndarray:
-    column = rows.columns.get(name)
-    return np.full(len(rows.times), missing, dtype=dtype) if column is None else column
