@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artifact_builder import AS_OF_US
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import DAY, START_US, histories_of_lengths, random_histories, small_spec
@@ -28,6 +28,7 @@ def predict(predictor: Predictor, histories: Histories, **options: object) -> Pr
     return predictor.predict(histories, np.full(histories.num_customers, AS_OF_US), **options)
 
 
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_customer_alone_gets_the_answer_that_it_gets_in_company(predictor: Predictor, seed: int) -> None:
     """Neither company nor place changes an answer, whatever the lengths."""
