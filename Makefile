@@ -7,13 +7,15 @@ DATA ?= simulated
 WORKERS ?= 2
 # Further arguments: `make test ARGS="-k encoding -x"`.
 ARGS ?=
+# Where real data sets lie; beside the checkout if they are there, else in data/.
+export HOLDFAST_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 # A module's tests stay with one worker, so that what they share (a fitted model, an environment) is made once.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
-BENCHMARKS := prepare encoding
+BENCHMARKS := prepare encoding quality
 
 # On a terminal pip shows its progress bars; in a log one line per step is enough.
 PIP_QUIET := $(if $(MAKE_TERMOUT),,-qq)

@@ -154,9 +154,10 @@ def _shown(path: Path) -> str:
 @run_entry
 def main(settings: DictConfig) -> None:
     """Do it all for the data set that the command line names."""
-    console = Console()
+    # A log has no width of its own, and 80 columns would break every row of the tables.
+    console = Console(width=None if sys.stdout.isatty() else 140)
     begin = time.perf_counter()
-    trained = train(settings)
+    trained = train(settings, console=console)
     console.print("Starting the server on loopback and scoring through the client ...")
     with running_server(trained.artifact) as address:
         table, latencies = measure(address, trained)

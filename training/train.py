@@ -3,6 +3,7 @@
 It deliberately does nothing itself; every step has a module of its own.
 """
 
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +79,7 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
 @run_entry
 def main(settings: DictConfig) -> None:
     """Train what the command line composes and show the figures."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 140)
     trained = train(settings, console=console)
     console.print(render_table(trained.result))
     console.print(f"artifact: {trained.artifact}")
