@@ -373,6 +373,15 @@ def test_tls_is_spoken_where_credentials_are_given(server: ScoringServer) -> Non
         assert caught.value.code == "UNAVAILABLE"
 
 
+async def test_tls_is_spoken_by_the_asyncio_client_too(server: ScoringServer) -> None:
+    """Likewise for asyncio."""
+    credentials = grpc.ssl_channel_credentials()
+    async with AsyncScoringClient(f"127.0.0.1:{server.port}", credentials=credentials) as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.model()
+    assert caught.value.code == "UNAVAILABLE"
+
+
 def test_events_of_every_kind_of_text_are_scored(client: ScoringClient) -> None:
     """Ids and categories of any Unicode are answered; a lone surrogate is named before it is sent."""
     texts = ["", "a\x00", "\U0001f6d2", "e\u0301", "\u202egnp", "\uffff"]

@@ -94,6 +94,12 @@ def test_a_value_that_json_cannot_hold_is_refused_on_writing(folder: Path) -> No
         write_manifest(folder, manifest)
 
 
+def test_a_manifest_of_another_form_cannot_be_made(folder: Path) -> None:
+    """Whoever exports for a later release has that release's form to fill in."""
+    with pytest.raises(ConfigError, match=r"manifest\.form_version: got 2"):
+        replace(read_manifest(folder), form_version=2)
+
+
 def test_verified_bytes_are_handed_back_and_the_rest_is_not_kept(folder: Path) -> None:
     """The caller gets the very bytes that were hashed, so that nothing can be swapped in between."""
     manifest = read_manifest(folder)

@@ -91,6 +91,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "generator": lambda: iter(ROWS),
     "named tuples": lambda: [Row(*values) for values in zip(*COLUMNS.values(), strict=True)],
     "columns": lambda: COLUMNS,
+    "columns of tuples": lambda: {name: tuple(values) for name, values in COLUMNS.items()},
     "microseconds": lambda: COLUMNS | {"occurred_at": [DAY_2, DAY_2, DAY_1, DAY_2]},
     "Polars": lambda: POLARS,
     "Polars in another zone": lambda: POLARS.with_columns(
