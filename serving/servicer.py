@@ -102,9 +102,8 @@ class ScoringServicer(ScoringServiceServicer):
         artifact = await self._find_artifact(request.model, context)
         fingerprint = self._model.schema.fingerprint
         if request.schema_fingerprint not in {"", fingerprint}:
-            reason = (
-                f"the model's schema is {fingerprint}, not {request.schema_fingerprint}: ask GetModel again"
-            )
+            given = request.schema_fingerprint[:80]
+            reason = f"the model's schema is {fingerprint}, not {given!r}: ask GetModel again"
             await context.abort(grpc.StatusCode.FAILED_PRECONDITION, reason)
         if self._in_flight >= self._max_in_flight:
             await _refuse_full(context, self._max_in_flight)

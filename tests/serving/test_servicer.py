@@ -231,8 +231,10 @@ def test_another_model_and_another_schema_are_told_apart(stub: ScoringServiceStu
     error = status_of(stub, asked)
     assert error.code() is grpc.StatusCode.NOT_FOUND
     assert len(error.details()) < 200
-    asked.model, asked.schema_fingerprint = "small", "0123456789abcdef"
-    assert status_of(stub, asked).code() is grpc.StatusCode.FAILED_PRECONDITION
+    asked.model, asked.schema_fingerprint = "small", "0123456789abcdef" * 100
+    error = status_of(stub, asked)
+    assert error.code() is grpc.StatusCode.FAILED_PRECONDITION
+    assert len(error.details()) < 200
     asked.schema_fingerprint = stub.GetModel(pb.GetModelRequest(model="small")).schema.fingerprint
     assert len(stub.Score(asked).customers) == 5
     with pytest.raises(grpc.RpcError) as caught:
