@@ -37,6 +37,14 @@ def pins() -> dict[str, Version]:
     return pinned
 
 
+def requirements_of(name: str) -> list[str]:
+    """Return what a package requires; nothing is known of one that only `make check` installs."""
+    try:
+        return importlib.metadata.requires(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
+
+
 def needed_by(requirements: list[str]) -> set[str]:
     """Return the names of all packages that some requirements need on this machine, transitively."""
     waiting, found = [Requirement(text) for text in requirements], set()
@@ -49,7 +57,7 @@ def needed_by(requirements: list[str]) -> set[str]:
             if (name, extra) in seen:
                 continue
             seen.add((name, extra))
-            for text in importlib.metadata.requires(name) or []:
+            for text in requirements_of(name):
                 further = Requirement(text)
                 if further.marker is None or further.marker.evaluate({"extra": extra}):
                     waiting.append(further)
