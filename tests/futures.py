@@ -4,8 +4,6 @@ They deliberately use what training never saw: new strings, amounts at the edge 
 last year that is taken.
 """
 
-from dataclasses import replace
-
 import numpy as np
 from numpy import ndarray
 

@@ -53,7 +53,7 @@ def test_company_changes_no_answer(trained: Trained, seed: int, length: int, nei
 
 
 def test_torch_and_onnx_agree_on_every_length(trained: Trained) -> None:
-    """The server's predictor and the calibrated model, within 1e-4, for 0, 1, 2, most, and too many events."""
+    """The server's predictor and the calibrated model, within 1e-4, for 0, 1, 2, most and more events."""
     most = trained.fitted.spec.max_events
     lengths = np.array([0, 1, 2, 3, most - 1, most, most + 1, 5 * most])
     histories = histories_of_lengths(np.random.default_rng(1), lengths, span_days=360)
@@ -143,7 +143,7 @@ nasty = st.fixed_dictionaries(
 
 
 def nasty_histories(drawn: dict[str, Any]) -> Histories:
-    """Return customers with the worst amounts, the first and last times, strange words, and attributes alike."""
+    """Return customers with the worst amounts and attributes, the first and last times, strange words."""
     lengths = [len(times) for times, _ in drawn["customers"]]
     has_attributes = [int(has) for _, has in drawn["customers"]]
     num, num_versions = sum(lengths), sum(has_attributes)
@@ -202,7 +202,7 @@ def test_a_hundred_thousand_events_in_one_microsecond_give_a_sane_answer(
 def test_dates_far_from_training_are_refused_or_answered_sanely(
     trained: Trained, year: int, is_taken: bool
 ) -> None:
-    """What is more likely a mistaken unit is a fault; what may be a date is answered, and so would be the rest."""
+    """What must be a mistaken unit is a fault, what may be a date is answered; and so would be the rest."""
     time_us = int(np.datetime64(f"{year}-07-01", "us").astype(np.int64))
     histories = histories_of_lengths(np.random.default_rng(0), np.array([40]))
     histories = replace(histories, occurred_at_us=np.full(40, time_us))

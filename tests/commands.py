@@ -1,0 +1,24 @@
+"""Entry points of training called as a shell would call them, but within the test's own process.
+
+They deliberately show no bar and take one thread: the rest is what a person would type.
+"""
+
+import sys
+from importlib import import_module
+
+import pytest
+
+QUIET = ("show_progress=false", "threads=1")
+NO_LOGS = ("hydra/job_logging=disabled", "hydra/hydra_logging=disabled")
+
+
+def run_command(module: str, *arguments: str) -> None:
+    """Run ``python -m <module> <arguments>`` in the working directory.
+
+    Raises:
+        SystemExit: As the process would end, where it ends with an error.
+    """
+    quiet = QUIET if module == "training.train" else ()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [module, *arguments, *quiet, *NO_LOGS])
+        import_module(module).main()
