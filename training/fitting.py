@@ -78,7 +78,7 @@ def fit(
             max_steps=config.optimiser.num_steps,
             val_check_interval=max(1, config.optimiser.num_steps // config.optimiser.validations),
             num_sanity_val_steps=0,
-            log_every_n_steps=10,
+            log_every_n_steps=min(10, config.optimiser.num_steps),
             use_distributed_sampler=False,
             enable_model_summary=False,
         ).fit(
