@@ -1,0 +1,155 @@
+"""Every option of every group of conf/ composes and builds; what can be overridden is listed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+from holdfast.errors import RunError
+from training.data_config import DataConfig
+from training.entry import CONFIG_DIR
+from training.run_config import RunConfig
+from training.run_setup import loggers, plain, trainer_factory
+from training.simulate.config import simulation_config
+
+CONF = Path(CONFIG_DIR)
+SURFACE = Path(__file__).with_name("override_surface.txt")
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+COMMANDS = sorted(file.stem for file in CONF.glob("*.yaml"))
+RENEW = (
+    f"delete tests/training/{SURFACE.name} and run this test twice: the first run writes it anew and fails"
+)
+
+
+def composed(command: str, *overrides: str) -> DictConfig:
+    """Return what a command line composes, as its entry point gets it."""
+    # A run's folder is known to Hydra alone, once it runs.
+    known = ("run_dir=/somewhere",) if command == "train" else ()
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose(command, overrides=[*known, *overrides])
+
+
+def test_every_group_is_one_that_training_knows() -> None:
+    """A new group shows up here, and every option of it below."""
+    assert GROUPS == ["data", "experiment", "logger", "model", "optimiser", "trainer"]
+    assert COMMANDS == ["download", "prepare", "simulate", "train"]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_option_composes_and_builds_a_run(group: str, option: str) -> None:
+    """Each option with the others at their defaults; no key is unknown, missing or out of range."""
+    settings = composed("train", f"{group}={option}")
+    config = RunConfig.from_plain(plain(settings))
+    if group == "data":
+        assert config.data.name == option
+    if group == "experiment":
+        assert RunConfig.from_plain(plain(composed("train"))) != config
+
+
+@pytest.mark.parametrize("command", ["prepare", "download"])
+def test_the_other_commands_compose(command: str) -> None:
+    """Their defaults are a data set in order."""
+    settings = OmegaConf.to_container(composed(command).data, resolve=True)
+    assert DataConfig.from_plain(settings).targets
+
+
+def test_simulating_composes() -> None:
+    """Its keys are those of the simulator beside where the tables go."""
+    values = {str(key): value for key, value in plain(composed("simulate")).items()}
+    assert (values.pop("overwrite"), values.pop("out")) == (False, "data/simulated")
+    assert simulation_config(values).kind == "retailer"
+
+
+def made(settings: DictConfig) -> pl.Trainer:
+    """Make the trainer as a fit does."""
+    return trainer_factory(settings, [])(callbacks=[], max_steps=1)
+
+
+@pytest.fixture
+def quiet(tmp_path: Path) -> tuple[str, ...]:
+    """Return overrides that write nowhere else and show no bar."""
+    return ("show_progress=false", f"run_dir={tmp_path}", "threads=1")
+
+
+@pytest.mark.filterwarnings("ignore:GPU available but not used")
+def test_the_cpu_trainer_is_deterministic(quiet: tuple[str, ...]) -> None:
+    """One process and full precision, with whatever this machine has."""
+    trainer = made(composed("train", "trainer=cpu", *quiet))
+    assert trainer.num_devices == 1
+    assert trainer.precision == "32-true"
+    assert torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(mode=False)
+
+
+def test_the_gpu_trainer_says_what_it_lacks(quiet: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line in place of Lightning's traceback, with the way out."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(RunError, match=r"needs a GPU .* trainer=cpu"):
+        made(composed("train", "trainer=gpu", *quiet))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_the_gpu_trainer_takes_one_gpu(quiet: tuple[str, ...]) -> None:
+    """Where there is one."""
+    assert made(composed("train", "trainer=gpu", *quiet)).num_devices == 1
+
+
+def test_the_trainer_for_several_devices_is_made_without_being_launched(quiet: tuple[str, ...]) -> None:
+    """Two processes on any machine; nothing starts before a fit does."""
+    trainer = made(composed("train", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *quiet))
+    assert trainer.world_size == 2
+    assert type(trainer.strategy).__name__ == "DDPStrategy"
+
+
+def test_the_default_loggers_write_into_the_run(quiet: tuple[str, ...], tmp_path: Path) -> None:
+    """CSV and TensorBoard, each in a folder of its own below the run's."""
+    csv, tensorboard = loggers(composed("train", "logger=default", *quiet))
+    assert isinstance(csv, CSVLogger)
+    assert isinstance(tensorboard, TensorBoardLogger)
+    assert {Path(csv.log_dir), Path(tensorboard.log_dir)} == {tmp_path / "csv", tmp_path / "tensorboard"}
+
+
+def test_no_logger_is_a_choice(quiet: tuple[str, ...]) -> None:
+    """Nothing is made, and nothing is written."""
+    assert loggers(composed("train", "logger=none", *quiet)) == []
+
+
+def test_an_absent_mlflow_is_said_in_one_line(quiet: tuple[str, ...], tmp_path: Path) -> None:
+    """MLflow is on request: it is made where it is installed, and named where it is not."""
+    settings = composed("train", "logger=mlflow", f"logger.mlflow.tracking_uri={tmp_path}", *quiet)
+    try:
+        import mlflow  # noqa: F401
+    except ModuleNotFoundError:
+        with pytest.raises(RunError, match="mlflow"):
+            loggers(settings)
+    else:
+        assert len(loggers(settings)) == 2
+
+
+def surface(settings: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of everything that a command line can override."""
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            yield from surface(value, f"{name}.")
+        else:
+            yield name
+
+
+def test_what_can_be_overridden_changes_only_on_purpose() -> None:
+    """A key that is renamed or dropped breaks somebody's command line: the list is part of the product."""
+    found = "".join(f"{key}\n" for key in sorted(surface(plain(composed("train")))))
+    if not SURFACE.exists():
+        SURFACE.write_text(found, encoding="utf-8")
+        pytest.fail(f"{SURFACE.name} was written anew: look at the difference and commit it")
+    written = SURFACE.read_text(encoding="utf-8")
+    gone = sorted(set(written.split()) - set(found.split()))
+    new = sorted(set(found.split()) - set(written.split()))
+    assert found == written, f"gone: {gone}, new: {new}. If that is meant, {RENEW}"
