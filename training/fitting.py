@@ -225,7 +225,7 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        # Batches are gathered from memory-mapped columns in the training process itself: workers would copy them.
+        # Batches are gathered in this process from memory-mapped columns: workers would copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         # Lightning offers to save the weights from before the step; resuming needs those after it.

@@ -26,6 +26,10 @@ MAX_IR_VERSION = 11
 """The form of the file that came with opset 23; ONNX Runtime refuses files of a later form than its own."""
 
 
+_CHATTY = ("torch.onnx._internal.exporter", "onnxscript", "onnx_ir")
+"""Loggers that tell every step of an export."""
+
+
 def export_onnx(graph: ScoringGraph, *, spec: EncodingSpec, path: Path) -> None:
     """Write a scoring graph as one ONNX file with dynamic batch and length.
 
@@ -131,9 +135,10 @@ def _strip(proto: onnx.ModelProto) -> None:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence what the exporter says about its own inner use of other libraries."""
-    logger = logging.getLogger("torch.onnx._internal.exporter")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in _CHATTY]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             # Raised by the exporter within itself (torch 2.13); nothing that a caller could do otherwise.
@@ -151,4 +156,5 @@ def _quiet() -> Iterator[None]:
             )
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -77,9 +77,7 @@ def test_the_graph_gives_what_torch_gives_on_every_length(artifact: Path, fitted
     customer = np.concatenate([np.arange(3), test.customer[:40]])
     cutoff_us = np.full(len(customer), test.cutoff_us[0])
     raw = predict_raw(fitted.model, TASK.histories, customer=customer, cutoff_us=cutoff_us)
-    expected = answer(
-        calibrated(raw, fitted.calibration), TASK.schema, fitted.model.config.quantile_levels
-    )
+    expected = answer(calibrated(raw, fitted.calibration), TASK.schema, fitted.model.config.quantile_levels)
     session = ort.InferenceSession(artifact / MODEL_NAME, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     encoded = encode(TASK.histories, Cutoffs.one_each(customer, cutoff_us), fitted.spec)

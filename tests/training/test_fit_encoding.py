@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from builders import DAY, START_US, histories_of_lengths, random_histories, small_schema
 
+from builders import DAY, START_US, histories_of_lengths, random_histories, small_schema
 from holdfast.encoding import EncodingSpec
 from holdfast.encoding.readouts import feature_names
 from holdfast.errors import ConfigError

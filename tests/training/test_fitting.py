@@ -57,8 +57,8 @@ def test_a_killed_run_ends_where_the_uninterrupted_one_does(
     fitted: FittedModel, tmp_path: Path, step: int
 ) -> None:
     """Killed before its first checkpoint, between two, or just before the end: the same bits."""
+    killer = quiet_trainer(tmp_path, extra=(_KillAfter(step),))
     with pytest.raises(_Killed):
-        killer = quiet_trainer(tmp_path, extra=(_KillAfter(step),))
         fit(TASK, tiny_config(), trainer=killer, folder=tmp_path)
     resumed = fit(TASK, tiny_config(), trainer=quiet_trainer(tmp_path), folder=tmp_path, resume=True)
     for name, value in weights(fitted).items():

@@ -99,7 +99,7 @@ def _target_table(result: EvaluationResult, target: TargetResult) -> Table:
             f"{target['name']}{unit} · {result['split']} at {span} · {result['num_customers']:,} customers"
         ),
         title_justify="left",
-        caption="[ ] 95 % interval over customers; bold is best",
+        caption="in brackets: 95 % interval over customers; bold: best of its column",
         caption_justify="left",
     )
     columns = columns_of(target)
