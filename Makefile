@@ -72,7 +72,7 @@ protos: ## write holdfast/v1 anew from protos/
 	PYTHON=$(PYTHON) protos/generate.sh
 
 clean: ## remove the environment, builds and caches; stores, outputs and results stay
-	rm -rf $(VENV) build dist .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	rm -rf $(VENV) build dist .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .coverage .coverage.*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The environment grows in steps, so that a demo does not wait for linters. A step is taken again only when
