@@ -21,6 +21,8 @@ from training.store import HistoryStore
 from training.task import Task
 
 RESULT_NAME = "result.json"
+CSV_FOLDER = "csv"
+"""Of the CSV logger in a run's folder (``conf/logger``); with a number behind it, of an earlier start."""
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -108,7 +110,7 @@ def report_context(
         revision=name.source_revision,
         versions={library: library_version(library) for library in LIBRARIES},
         settings=settings_in_words(config),
-        training_curve=training_curve(folder / "csv" / "metrics.csv"),
+        training_curve=training_curve(folder),
     )
 
 
@@ -123,14 +125,24 @@ def settings_in_words(config: RunConfig) -> dict[str, str]:
     return named | {"seed": str(config.fit.seed)}
 
 
-def training_curve(path: Path) -> dict[str, list[tuple[float, float]]]:
-    """Return the loss by step as the CSV logger wrote it; empty where it did not log."""
-    if not path.is_file():
-        return {}
-    table = pl.read_csv(path, infer_schema_length=None)
-    curves = {}
-    for column in ("train/loss", "validation/loss"):
-        if column in table.columns:
-            known = table.select("step", column).drop_nulls()
-            curves[column.replace("/", " ")] = [(float(step), float(loss)) for step, loss in known.rows()]
-    return curves
+def training_curve(folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return the loss by step as the CSV logger wrote it; empty where it did not log.
+
+    A run that was gone on with has a log of every start; of a step that was taken twice the later
+    one counts.
+
+    Args:
+        folder: Of the run.
+    """
+    starts = sorted(folder.glob(f"{CSV_FOLDER}.*"), key=lambda path: int(path.suffix[1:]))
+    curves: dict[str, dict[float, float]] = {}
+    for path in (start / "metrics.csv" for start in (*starts, folder / CSV_FOLDER)):
+        if not path.is_file() or not path.stat().st_size:
+            continue
+        table = pl.read_csv(path, infer_schema_length=None)
+        for column in ("train/loss", "validation/loss"):
+            if column in table.columns:
+                known = table.select("step", column).drop_nulls()
+                curve = curves.setdefault(column.replace("/", " "), {})
+                curve.update({float(step): float(loss) for step, loss in known.rows()})
+    return {name: sorted(curve.items()) for name, curve in curves.items()}

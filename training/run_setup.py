@@ -14,11 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from holdfast.errors import ConfigError, RunError
 from training.data_config import DataConfig
 from training.prepare import prepare_shown
+from training.publishing import CSV_FOLDER
 from training.store import HistoryStore
 
 
@@ -42,16 +44,29 @@ def prepared(config: DataConfig, store_dir: Path, console: Console) -> HistorySt
 
 
 def loggers(settings: DictConfig) -> list[Logger]:
-    """Make the loggers of the group ``logger``.
+    """Make the loggers of the group ``logger``; what an earlier start of the run logged is kept.
 
     Raises:
         RunError: A logger's library is not installed.
     """
+    keep_earlier_log(Path(settings.run_dir))
     try:
         return [instantiate(logger) for logger in settings.logger.values()]
     except Exception as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise RunError(f"a logger cannot be made: {reason}") from error
+
+
+@rank_zero_only
+def keep_earlier_log(folder: Path) -> None:
+    """Set the CSV log of an earlier start aside: Lightning's logger deletes what it finds.
+
+    Args:
+        folder: Of the run; its ``csv`` becomes ``csv.1``, or the next number that is free.
+    """
+    log = folder / CSV_FOLDER
+    if log.exists():
+        log.replace(folder / f"{CSV_FOLDER}.{len(list(folder.glob(f'{CSV_FOLDER}.*'))) + 1}")
 
 
 def trainer_factory(settings: DictConfig, used: list[Logger]) -> Callable[..., pl.Trainer]:
