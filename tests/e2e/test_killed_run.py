@@ -1,0 +1,121 @@
+"""A run that is killed with SIGKILL in the middle of fitting goes on to the very bits it would have had."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import chdir
+from pathlib import Path
+
+import pytest
+import torch
+from commands import NO_LOGS, QUIET, run_command
+
+import training.train
+from training.fitting import CHECKPOINT_NAME
+from training.module import TrainingModule
+from training.publishing import training_curve
+
+# Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
+
+ROOT = Path(__file__).parents[2]
+WAIT_SECONDS = 120
+NUM_STEPS = 12
+COMMAND = (
+    "data=simulated",
+    "data.simulate.num_customers=150",
+    "data.simulate.num_rollouts=2",
+    "simulated_root=simulations",
+    "model=tiny",
+    f"optimiser.num_steps={NUM_STEPS}",
+    "optimiser.warmup_steps=2",
+    "optimiser.validations=4",
+    "optimiser.checkpoint_every_steps=2",
+    "batching.pool_customers=32",
+    "evaluation.baselines=[]",
+    "evaluation.num_bootstrap=2",
+    "resume=auto",
+)
+"""The same for the first start and every restart."""
+
+
+def wait_for(marker: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Wait until a file is there; not for ever, and not for a process that has ended."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not marker.exists():
+        assert process.poll() is None, f"the run ended early: {process.communicate()[0].decode()[-2000:]}"
+        assert time.monotonic() < deadline, "the run did not get as far as it should"
+        time.sleep(0.01)
+
+
+def killed_run(folder: Path) -> Path:
+    """Start a run, kill it between two steps, and return its folder."""
+    marker = folder / "stands_still"
+    pause = ("_target_=pausing_logger.PausingLogger", "step=5", f"marker={marker}")
+    loggers = [f"+logger.pause.{setting}" for setting in pause]
+    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.train", *COMMAND, *QUIET, *NO_LOGS, *loggers],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        wait_for(marker, process)
+    finally:
+        process.kill()
+        process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == -signal.SIGKILL
+    (run,) = (folder / "outputs" / "simulated").iterdir()
+    return run
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    """Return the weights that a finished run left."""
+    content: dict[str, dict[str, torch.Tensor]] = torch.load(run / "model.pt", weights_only=True)
+    return content["weights"]
+
+
+@pytest.fixture
+def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows with every optimiser step; reports and artifacts are left out."""
+    taken: list[int] = []
+    step = TrainingModule.training_step
+
+    def counted(self: TrainingModule, pool: list, number: int) -> None:
+        taken.append(self.global_step)
+        step(self, pool, number)
+
+    monkeypatch.setattr(TrainingModule, "training_step", counted)
+    # An export takes ten seconds and comes after what is compared here.
+    monkeypatch.setattr(training.train, "publish", lambda *_, **__: None)
+    return taken
+
+
+def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(
+    tmp_path: Path, steps_taken: list[int]
+) -> None:
+    """The same command goes on from the last checkpoint, takes the steps that are left, and no other."""
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    killed = killed_run(tmp_path / "killed")
+    checkpoint = torch.load(killed / "checkpoints" / CHECKPOINT_NAME, weights_only=True)
+    done = checkpoint["global_step"]
+    assert 0 < done < NUM_STEPS
+    assert not (killed / "model.pt").exists()
+    with chdir(tmp_path / "killed"):
+        run_command("training.train", *COMMAND)
+    assert steps_taken == list(range(done, NUM_STEPS))
+    with chdir(tmp_path / "whole"):
+        run_command("training.train", *COMMAND)
+    (whole,) = (tmp_path / "whole" / "outputs" / "simulated").iterdir()
+    assert steps_taken[NUM_STEPS - done :] == list(range(NUM_STEPS))
+    for name, weight in weights(whole).items():
+        assert torch.equal(weight, weights(killed)[name]), name
+    # The log of the steps before the kill is still there, and tells the same story.
+    curve = training_curve(whole)
+    assert len(curve["validation loss"]) > 2
+    assert training_curve(killed) == curve
