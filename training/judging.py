@@ -14,8 +14,8 @@ from numpy import ndarray
 
 from holdfast.encoding import EncodingSpec
 from holdfast.encoding.readouts import feature_names
-from holdfast.errors import DataError
-from training.baselines import FeatureMatrix, fit_baseline
+from holdfast.errors import ConfigError, DataError
+from training.baselines import BASELINES, FeatureMatrix, fit_baseline
 from training.calibration import calibrated
 from training.data_config import TruthConfig
 from training.evaluation import TRUTH, EvaluationResult, evaluate
@@ -47,6 +47,16 @@ class EvaluationConfig:
     baselines: tuple[str, ...]
     num_bootstrap: int
     seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse a baseline that there is none of, before a model has been fitted for hours.
+
+        Raises:
+            ConfigError: Naming it.
+        """
+        unknown = [name for name in self.baselines if name not in BASELINES]
+        if unknown:
+            raise ConfigError("evaluation.baselines", unknown, f"the baselines are {sorted(BASELINES)}")
 
 
 def judge(
