@@ -1,0 +1,171 @@
+"""Training as a command: what is wrong with data, configuration or machine is one line, never a traceback."""
+
+import os
+from contextlib import chdir
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+import torch
+import yaml
+from commands import run_command
+from data_set_builder import START, shop_mapping
+
+# Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
+
+SMALL = ("model=tiny", "optimiser.num_steps=2", "optimiser.warmup_steps=1", "logger=none")
+
+
+def purchases(*, everybody_stays: bool = False) -> pl.DataFrame:
+    """Return 420 days of purchases every ten days; every other customer stops after a while."""
+    rows = [
+        (f"customer {number}", START + timedelta(days=10 * step + number % 7), "purchase", 10.0, "web")
+        for number in range(30)
+        for step in range(42 if everybody_stays or number % 2 else 20 + number % 15)
+    ]
+    columns = ["customer_id", "occurred_at", "event_type", "amount", "channel"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def train(folder: Path, *overrides: str, events: pl.DataFrame | None = None, **changes: Any) -> None:
+    """Run the command on a shop of the folder's own, with keys of the data set replaced."""
+    mapping = shop_mapping(folder / "data", {"events": purchases() if events is None else events})
+    days = {
+        name: [(START + timedelta(days=day)).isoformat()]
+        for name, day in (("validation", 250), ("test", 320))
+    }
+    mapping |= {"cutoffs": {"train": {}, **days}, **changes}
+    (folder / "conf" / "data").mkdir(parents=True)
+    (folder / "conf" / "data" / "shop.yaml").write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    with chdir(folder):
+        run_command(
+            "training.train", "data=shop", *SMALL, *overrides, f"hydra.searchpath=[file://{folder / 'conf'}]"
+        )
+
+
+def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *overrides: str, **options: Any) -> str:
+    """Return the one line with which the command ends."""
+    with pytest.raises(SystemExit) as ended:
+        train(folder, *overrides, **options)
+    assert ended.value.code == 2
+    shown = capsys.readouterr().err
+    assert "Traceback" not in shown
+    assert not list(folder.glob("outputs/**/model.pt"))
+    (line,) = [line for line in shown.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def without_amount() -> pl.DataFrame:
+    """Return events that lack a declared column."""
+    return purchases().drop("amount")
+
+
+def amounts_as_words() -> pl.DataFrame:
+    """Return events with a money field that is text."""
+    return purchases().with_columns(pl.lit("ten").alias("amount"))
+
+
+def churn_of(**changes: Any) -> dict[str, Any]:
+    """Return one target."""
+    plain = {
+        "kind": "time_to_event",
+        "form": "inactivity",
+        "event_types": ["purchase"],
+        "horizons_days": [60],
+    }
+    return {"targets": {"churn": plain | changes}}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"events": without_amount()}, ("data.events.sql", "amount")),
+        ({"events": amounts_as_words()}, ("column amount", "it must be a number")),
+        ({"events": purchases().clear()}, ("events", "0")),
+        (churn_of(horizons_days=[-30]), ("churn.horizons_days", "-30", "between 1 and")),
+        (churn_of(horizons_days=[400]), ("cutoffs", "400 days")),
+        ({"events": purchases(everybody_stays=True)}, ("cutoffs.", "one class", "0 without")),
+        ({"activity": ["order"]}, ("data.activity", "order", "there are ['purchase']")),
+        ({"ended_by": ["purchase"]}, ("cutoffs.", "0 of 30 customers are eligible")),
+        ({"lookbackdays": 3}, ("lookbackdays",)),
+        ({"limits": {"max_excluded_share": "none"}}, ("limits.max_excluded_share", "none")),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else "-".join(value)[:40],
+)
+def test_bad_data_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: dict[str, Any], said: tuple[str, ...]
+) -> None:
+    """The place, the value and the limit are named, before anything is fitted."""
+    line = refusal(capsys, tmp_path, **options)
+    for part in said:
+        assert part in line, line
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"", "the file is empty"), (b"customer_id,amount\n1,2\n", "it cannot be read as parquet")],
+)
+def test_a_file_that_is_no_table_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, said: str
+) -> None:
+    """An empty file, and one of another format under the expected name."""
+    broken = tmp_path / "broken.parquet"
+    broken.write_bytes(content)
+    sources = {"events": {"path": str(broken), "format": "parquet"}}
+    line = refusal(capsys, tmp_path, sources=sources)
+    assert "data.sources.events" in line
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("run_dir=data/events.parquet/run",), ("run folder", "cannot be written")),
+        (("store_dir=data",), ("data",)),
+        (("resume=nowhere",), ("resume", "nowhere")),
+        (("+model.widht=3",), ("model", "widht")),
+        (("model.width=wide",), ("model.width", "wide")),
+        (("optimiser.num_steps=0",), ("optimiser.num_steps",)),
+        (("batching.event_budget=-1",), ("batching.event_budget", "-1")),
+        (("evaluation.baselines=[oracle]",), ("evaluation.baselines", "oracle", "recency")),
+    ],
+    ids=lambda value: value[0],
+)
+def test_a_wrong_setting_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: tuple[str, ...], said: tuple[str, ...]
+) -> None:
+    """Folders that cannot be used and values that cannot be meant."""
+    line = refusal(capsys, tmp_path, *overrides)
+    for part in said:
+        assert part in line, line
+    assert (tmp_path / "data" / "events.parquet").is_file()
+
+
+def test_a_trainer_without_its_gpu_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the store that was made on the way is kept."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert "trainer=cpu needs none" in refusal(capsys, tmp_path, "trainer=gpu")
+    assert (tmp_path / "stores" / "shop").is_dir()
+
+
+def test_a_key_that_no_one_knows_is_hydras_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Hydra finds it before anything of ours runs, and says how it would be added."""
+    with pytest.raises(SystemExit):
+        train(tmp_path, "model.widht=3")
+    assert "Key 'widht' is not in struct" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_run_folder_without_permission_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The system's reason is in the line."""
+    (tmp_path / "closed").mkdir(mode=0o500)
+    assert "Permission denied" in refusal(capsys, tmp_path, "run_dir=closed/run")
