@@ -161,7 +161,7 @@ def assert_same_bits(left: Encoded, right: Encoded) -> None:
         assert mine.tobytes() == other.tobytes(), name
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), channels=texts, regions=texts, hour=st.integers(-24, 510 * 24))
 def test_the_server_encodes_what_training_encodes(
     seed: int, channels: list[str], regions: list[str], hour: int
