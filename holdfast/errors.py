@@ -97,6 +97,12 @@ class RunError(HoldfastError):
 
 
 def shorten(value: object, *, limit: int = 80) -> str:
-    """Return ``repr(value)`` cut to ``limit`` characters, so that no message carries a payload."""
+    """Return ``repr(value)`` cut in the middle to ``limit`` characters.
+
+    No message carries a payload, and the end of a long path, its file name, is still there.
+    """
     text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    if len(text) <= limit:
+        return text
+    tail = limit // 2
+    return f"{text[: limit - tail - 1]}…{text[-tail:]}"

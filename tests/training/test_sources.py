@@ -36,7 +36,7 @@ def test_reads_parquet_file_folder_and_glob_alike(tmp_path: Path) -> None:
 
 
 def test_marks_and_checksums_in_a_folder_are_no_tables(tmp_path: Path) -> None:
-    """A folder that Spark wrote is read as it lies: parts in subfolders, an empty _SUCCESS, hidden checksums."""
+    """A folder that Spark wrote is read as it lies: subfolders, an empty _SUCCESS, hidden checksums."""
     (tmp_path / "day=1").mkdir()
     TABLE.write_parquet(tmp_path / "day=1" / "part-0.parquet")
     (tmp_path / "_SUCCESS").touch()
