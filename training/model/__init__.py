@@ -5,6 +5,7 @@ It deliberately knows neither Lightning nor Hydra.
     config         every lever
     scales         where the targets lie
     embedding      ids and numbers to channels
+    neighbours     events in the light of those just before them
     time_bins      sums over soft bins of event age
     attention      blocks for events and readouts
     encoders       transformer, GRU or none

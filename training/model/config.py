@@ -32,6 +32,8 @@ class ModelConfig:
         attention_days: A readout attends to events up to this age; None means all of its history.
         time_bins: Number of soft bins of event age; 0 switches the sums off.
         time_bin_channels: Kinds of events that each bin counts, learned.
+        num_neighbours: How many events before an event are mixed into it before anything else reads
+            it, so that their order counts; 0 switches that off.
         use_piecewise_linear: Whether numeric inputs are also encoded piecewise linearly.
         use_linear_path: Whether readout features also reach the heads linearly.
         calendar: Where the calendar of the cutoff enters: added to the ``output`` of the heads,
@@ -54,6 +56,7 @@ class ModelConfig:
     attention_days: float | None
     time_bins: int
     time_bin_channels: int
+    num_neighbours: int
     use_piecewise_linear: bool
     use_linear_path: bool
     calendar: CalendarUse
@@ -78,6 +81,7 @@ class ModelConfig:
         self._need("time_bins", self.time_bins == 0 or self.time_bins >= 2, "it must be 0 or at least 2")
         has_channels = self.time_bins == 0 or self.time_bin_channels >= 1
         self._need("time_bin_channels", has_channels, "it must be at least 1")
+        self._need("num_neighbours", self.num_neighbours >= 0, "it must be 0 or more")
         is_window = self.attention_days is None or self.attention_days > 0
         self._need("attention_days", is_window, "it must be positive, or null")
         is_range = len(self.rotary_days) == 2 and 0 < self.rotary_days[0] < self.rotary_days[1]

@@ -17,6 +17,7 @@ from training.model.config import ModelConfig
 from training.model.embedding import EventEmbedding, ReadoutEmbedding
 from training.model.encoders import Encoder, Timeline, build_encoder
 from training.model.heads import AmountHead, CountHead, NextEventHead, SurvivalHead
+from training.model.neighbours import Neighbours
 from training.model.outputs import AmountOutput, CountOutput, RawOutputs
 from training.model.scales import TargetScales
 from training.model.time_bins import TimeBins, event_ages, visible_events
@@ -44,6 +45,7 @@ class SequenceModel(nn.Module):
         self.spec, self.config, self.scales = spec, config, scales
         uses_events = config.encoder != "none" or config.time_bins > 0
         self.event_embedding = EventEmbedding(spec, config) if uses_events else None
+        self.neighbours = Neighbours(config) if uses_events and config.num_neighbours else None
         self.time_bins = TimeBins(config, history_days=spec.history_days) if config.time_bins else None
         num_sums = self.time_bins.num_sums if self.time_bins is not None else 0
         self.readout_embedding = ReadoutEmbedding(spec, config, num_sums=num_sums)
@@ -97,7 +99,7 @@ class SequenceModel(nn.Module):
             return batch["event_values"]
         values = torch.clamp(batch["event_values"], -MAX_INPUT, MAX_INPUT)
         embedded: Tensor = self.event_embedding(batch["event_ids"], values)
-        return embedded
+        return embedded if self.neighbours is None else self.neighbours(embedded)
 
     def _raw(self, state: Tensor, values: Tensor, calendar: Tensor) -> RawOutputs:
         survival: dict[str, Tensor] = {}
