@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64
 from numpy import ndarray
 
 from holdfast.vocabulary import Dictionary
@@ -125,9 +125,17 @@ def ragged_range(
         The rows, and the offset of every part among them.
     """
     lengths = ends - starts
-    offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths, dtype=np.int64)])
-    rows = np.arange(offsets[-1], dtype=np.int64) + np.repeat(starts - offsets[:-1], lengths)
+    offsets = prefix_sum(lengths)
+    rows = np.repeat(starts - offsets[:-1], lengths)
+    rows += np.arange(offsets[-1], dtype=np.int64)
     return rows, offsets
+
+
+def prefix_sum(values: Int64[ndarray, " row"] | Bool[ndarray, " row"]) -> Int64[ndarray, " row_plus_1"]:
+    """Return how much lies before every row, and in all rows as the last element."""
+    sums = np.zeros(len(values) + 1, dtype=np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums
 
 
 def search_sorted(
@@ -150,12 +158,15 @@ def search_sorted(
     Returns:
         Rows in ``[starts, ends]``.
     """
-    low, high = starts.copy(), ends.copy()
-    open_ = np.flatnonzero(low < high)
-    while open_.size:
-        middle = (low[open_] + high[open_]) >> 1
-        is_after = values[middle] > queries[open_]
-        high[open_[is_after]] = middle[is_after]
-        low[open_[~is_after]] = middle[~is_after] + 1
-        open_ = open_[low[open_] < high[open_]]
+    low, newest = starts.copy(), ends - 1
+    # Steps of halving length for all queries together: a handful of plain passes over the queries
+    # costs less than keeping track of which of them are already answered.
+    step = 1 << int((ends - starts).max(initial=0)).bit_length() >> 1
+    while step:
+        # Never beyond the own range: the pages of other customers may not be in memory.
+        probe = np.minimum(low + (step - 1), newest)
+        is_before = values.take(probe) <= queries
+        probe += 1
+        low = np.where(is_before, probe, low)
+        step >>= 1
     return low

@@ -1,11 +1,13 @@
 """Flat columns are gathered and searched like the lists they stand for."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import random_histories
-from holdfast.histories import ragged_range, search_sorted
+from holdfast.histories import prefix_sum, ragged_range, search_sorted
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=20))
@@ -31,6 +33,34 @@ def test_search_sorted_agrees_with_numpy_per_customer(lists: list[list[int]], qu
         start + np.searchsorted(v, query, side="right") for start, v in zip(offsets, values, strict=False)
     ]
     np.testing.assert_array_equal(found, expected)
+
+
+def test_search_sorted_in_a_long_range_beside_short_ones() -> None:
+    """Steps as wide as the longest range never leave a short or an empty one, at either end of the column."""
+    values = np.concatenate([[7], np.arange(1_000), [5, 5], np.arange(3)]).astype(np.int64)
+    offsets = np.array([0, 0, 1, 1_001, 1_003, 1_003, 1_006, 1_006], dtype=np.int64)
+    for query in (-1, 0, 5, 7, 998, 2_000):
+        queries = np.full(len(offsets) - 1, query, dtype=np.int64)
+        expected = [
+            start + np.searchsorted(values[start:end], query, side="right")
+            for start, end in pairwise(offsets)
+        ]
+        np.testing.assert_array_equal(search_sorted(values, offsets[:-1], offsets[1:], queries), expected)
+
+
+def test_search_sorted_leaves_its_arguments_alone() -> None:
+    """Ranges that are all empty included, where the answer is the start itself."""
+    starts = np.array([2, 2], dtype=np.int64)
+    found = search_sorted(np.arange(3, dtype=np.int64), starts, starts.copy(), starts)
+    found += 1
+    assert starts.tolist() == [2, 2]
+
+
+def test_prefix_sum_begins_with_nothing_and_ends_with_all() -> None:
+    """Booleans count as one, and no rows give a single zero."""
+    assert prefix_sum(np.array([3, -1, 4], dtype=np.int64)).tolist() == [0, 3, 2, 6]
+    assert prefix_sum(np.array([True, False, True])).tolist() == [0, 1, 1, 2]
+    assert prefix_sum(np.empty(0, dtype=np.int64)).tolist() == [0]
 
 
 def test_take_gathers_customers_in_any_order_and_repeatedly() -> None:
