@@ -85,5 +85,4 @@ class Vocabulary:
             # The last row answers code -1, so that missing needs no branch.
             table = np.array([*map(self.id_of, dictionary.values), UNKNOWN_ID], dtype=np.int32)
             self._tables[dictionary] = table
-        ids: ndarray = table[codes]
-        return ids
+        return table.take(codes)

@@ -14,7 +14,7 @@ from holdfast.encoding.readouts import readout_ids, readout_values
 from holdfast.encoding.scaling import calendar
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.encoding.windows import Cutoffs, Windows, windows_of
-from holdfast.histories import Histories, ragged_range
+from holdfast.histories import Histories, prefix_sum, ragged_range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +84,9 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
     readout = (histories, ids, customer, cutoffs.time_us, windows, spec)
     return Encoded(
         event_offsets=offsets,
-        event_ids=ids[rows],
+        event_ids=ids.take(rows, axis=0),
         event_values=values,
-        event_days=days_since_origin(histories.occurred_at_us[rows], spec),
+        event_days=days_since_origin(histories.occurred_at_us.take(rows), spec),
         readout_offsets=cutoffs.offsets,
         readout_ids=readout_ids(*readout),
         readout_values=readout_values(*readout),
@@ -101,6 +101,6 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
 
 
 def _unknown_per_segment(histories: Histories, ids: ndarray, windows: Windows, spec: EncodingSpec) -> ndarray:
-    running = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(is_unknown(histories, ids, spec))])
+    running = prefix_sum(is_unknown(histories, ids, spec))
     unknown: ndarray = running[windows.segment_end] - running[windows.segment_start]
     return unknown

@@ -16,11 +16,12 @@ from holdfast.vocabulary import UNKNOWN_ID, Vocabulary
 
 def event_ids(histories: Histories, spec: EncodingSpec) -> Int32[ndarray, "event column"]:
     """Return the ids of event type and categorical fields of every event."""
-    columns = [coded_ids(histories.event_type, spec.event_type)]
-    columns += [
-        coded_ids(histories.categorical[f], spec.categorical[f]) for f in spec.schema.categorical_fields
-    ]
-    return np.stack(columns, axis=1)
+    fields = spec.schema.categorical_fields
+    ids = np.empty((len(histories.event_type.codes), 1 + len(fields)), dtype=np.int32)
+    ids[:, 0] = coded_ids(histories.event_type, spec.event_type)
+    for position, name in enumerate(fields, start=1):
+        ids[:, position] = coded_ids(histories.categorical[name], spec.categorical[name])
+    return ids
 
 
 def coded_ids(column: CodedColumn, vocabulary: Vocabulary) -> Int32[ndarray, " row"]:
@@ -53,21 +54,22 @@ def event_values(
         Per numeric field its scaled value and a missing flag; then the scaled days since the
         previous event of the segment, a flag for the segment's first event, and the calendar.
     """
-    time_us = histories.occurred_at_us[rows]
+    time_us = histories.occurred_at_us.take(rows)
     values = np.empty((len(rows), spec.event_value_size), dtype=np.float32)
     column = 0
     for name in spec.schema.numeric_fields:
-        raw = histories.numeric[name][rows].astype(np.float64)
+        raw = histories.numeric[name].take(rows).astype(np.float64)
         values[:, column] = scaled(raw, spec.numeric[name])
         values[:, column + 1] = np.isnan(raw)
         column += 2
-    gap_days = np.diff(time_us, prepend=time_us[:1]) / MICROSECONDS_PER_DAY
+    gap_days = np.empty(len(rows))
+    np.divide(time_us[1:] - time_us[:-1], MICROSECONDS_PER_DAY, out=gap_days[1:])
     # What lies before a segment is unknown to serving too: the first gap is missing by definition.
     gap_days[starts] = np.nan
     values[:, column] = scaled(gap_days, spec.gap)
     values[:, column + 1] = 0.0
     values[starts, column + 1] = 1.0
-    values[:, column + 2 :] = calendar(time_us)
+    calendar(time_us, out=values[:, column + 2 :])
     return values
 
 

@@ -9,10 +9,11 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from holdfast.encoding.events import coded_ids
-from holdfast.encoding.scaling import bounded, fixed_point, signed_log
+from holdfast.encoding.scaling import fixed_point, signed_log, standardised
 from holdfast.encoding.spec import EncodingSpec
+from holdfast.encoding.tallies import TypeTallies, tally_types
 from holdfast.encoding.windows import Windows
-from holdfast.histories import Histories, search_sorted
+from holdfast.histories import Histories, prefix_sum, search_sorted
 from holdfast.schema import MICROSECONDS_PER_DAY
 from holdfast.vocabulary import FIRST_REAL_ID, PADDING_ID, UNKNOWN_ID
 
@@ -66,9 +67,7 @@ def readout_values(
         One row per cutoff, one column per :func:`feature_names`.
     """
     raw = raw_readout_values(histories, ids, customer, time_us, windows, spec)
-    mean = np.array([scale.mean for scale in spec.readout.scales])
-    std = np.array([scale.std for scale in spec.readout.scales])
-    return bounded((signed_log(raw) - mean) / std)
+    return standardised(signed_log(raw), spec.readout.means, spec.readout.stds)
 
 
 def raw_readout_values(
@@ -83,12 +82,14 @@ def raw_readout_values(
 
     Fitting needs them unscaled; see :func:`readout_values` for the arguments.
     """
-    types = np.array(spec.readout.counted_types, dtype=np.int32)
-    is_type = ids[:, :1] == types
+    begins = _window_starts(histories.occurred_at_us, time_us, windows, spec.readout.windows_days)
+    tallies = tally_types(
+        ids[:, 0], np.array(spec.readout.counted_types, dtype=np.int64), (begins, windows.end)
+    )
     parts = [
         _rhythm(histories.occurred_at_us, time_us, windows, spec),
-        _windowed_sums(histories, is_type, time_us, windows, spec),
-        _days_since_types(histories.occurred_at_us, is_type, time_us, windows, spec),
+        _windowed_sums(histories, tallies, begins, windows, spec),
+        _days_since_types(histories.occurred_at_us, tallies, time_us, windows, spec),
         _last_values(histories, windows, spec),
         _attribute_values(histories, customer, time_us, spec),
     ]
@@ -104,23 +105,25 @@ def readout_ids(
     spec: EncodingSpec,
 ) -> Int32[ndarray, "readout id_column"]:
     """Return the ids of the last event types, newest first (0 beyond the history), and attributes."""
-    columns = []
-    for back in range(1, spec.readout.num_last_types + 1):
-        row = windows.end - back
-        is_there = row >= windows.start
-        columns.append(np.where(is_there, _at(ids[:, 0], row, is_there), PADDING_ID).astype(np.int32))
-    version, has_version = _attribute_version(histories, customer, time_us)
-    for name in spec.schema.categorical_attributes:
+    num_last = spec.readout.num_last_types
+    attributes = spec.schema.categorical_attributes
+    found = np.empty((len(time_us), num_last + len(attributes)), dtype=np.int32)
+    rows = windows.end[:, None] - np.arange(1, num_last + 1)
+    is_there = rows >= windows.start[:, None]
+    found[:, :num_last] = np.where(is_there, _at(ids[:, 0], rows, is_there), PADDING_ID)
+    if attributes:
+        version, has_version = _attribute_version(histories, customer, time_us)
+    for position, name in enumerate(attributes, start=num_last):
         column = coded_ids(histories.attributes.categorical[name], spec.attribute_vocabularies[name])
-        columns.append(np.where(has_version, _at(column, version, has_version), UNKNOWN_ID).astype(np.int32))
-    return np.stack(columns, axis=1) if columns else np.empty((len(time_us), 0), dtype=np.int32)
+        found[:, position] = np.where(has_version, _at(column, version, has_version), UNKNOWN_ID)
+    return found
 
 
 def _at(column: ndarray, rows: ndarray, is_there: ndarray) -> ndarray:
     """Return ``column[rows]`` where it is there; anything (never read) elsewhere."""
     if not len(column):
-        return np.zeros((len(rows), *column.shape[1:]), dtype=column.dtype)
-    return column[np.where(is_there, rows, 0)]
+        return np.zeros(rows.shape, dtype=column.dtype)
+    return column.take(np.where(is_there, rows, 0))
 
 
 def _rhythm(event_us: ndarray, time_us: ndarray, windows: Windows, spec: EncodingSpec) -> ndarray:
@@ -132,36 +135,44 @@ def _rhythm(event_us: ndarray, time_us: ndarray, windows: Windows, spec: Encodin
     never = float(spec.history_days)
     recency = np.where(has_events, (time_us - newest) / MICROSECONDS_PER_DAY, never)
     tenure = (time_us - oldest) / MICROSECONDS_PER_DAY
-    span = (newest - oldest) / MICROSECONDS_PER_DAY
-    gap_mean = np.where(has_gap, span / np.maximum(num - 1, 1), np.nan)
-    # Whole minutes squared: the sum over 4,096 gaps of ten years stays far below 2**63.
-    minutes = np.diff(event_us, prepend=event_us[:1]) // MICROSECONDS_PER_MINUTE
-    squares = _prefix((minutes * minutes)[:, None])[:, 0]
+    num_gaps = np.maximum(num - 1, 1)
+    gap_mean = (newest - oldest) / MICROSECONDS_PER_DAY / num_gaps
+    squares = _squared_gaps_before(event_us)
     first_gap = np.minimum(windows.start + 1, windows.end)
-    mean_square = (squares[windows.end] - squares[first_gap]) / np.maximum(num - 1, 1) / MINUTES_PER_DAY**2
-    gap_std = np.where(has_gap, np.sqrt(np.maximum(mean_square - np.nan_to_num(gap_mean) ** 2, 0.0)), np.nan)
-    gap_last = np.where(has_gap, (newest - before) / MICROSECONDS_PER_DAY, np.nan)
+    mean_square = (squares.take(windows.end) - squares.take(first_gap)) / num_gaps / MINUTES_PER_DAY**2
+    gap_std = np.sqrt(np.maximum(mean_square - gap_mean**2, 0.0))
+    gap_last = (newest - before) / MICROSECONDS_PER_DAY
     # One day on either side keeps the ratio finite for customers with several events in a day.
-    over_gap = np.where(has_gap, (recency + 1.0) / (np.nan_to_num(gap_mean) + 1.0), np.nan)
+    over_gap = (recency + 1.0) / (gap_mean + 1.0)
     rate = num / (tenure + 1.0)
-    return np.stack([recency, tenure, rate, gap_mean, gap_std, gap_last, over_gap], axis=1)
+    gaps = np.where(has_gap, np.stack([gap_mean, gap_std, gap_last, over_gap]), np.nan)
+    return np.concatenate([np.stack([recency, tenure, rate]), gaps]).T
+
+
+def _squared_gaps_before(event_us: ndarray) -> ndarray:
+    """Return the prefix sum of the squared gaps, in minutes, between every event and the row before it."""
+    minutes = np.zeros(len(event_us), dtype=np.int64)
+    np.subtract(event_us[1:], event_us[:-1], out=minutes[1:])
+    minutes //= MICROSECONDS_PER_MINUTE
+    # Whole minutes squared: the sum over 4,096 gaps of ten years stays far below 2**63.
+    minutes *= minutes
+    return prefix_sum(minutes)
 
 
 def _windowed_sums(
-    histories: Histories, is_type: ndarray, time_us: ndarray, windows: Windows, spec: EncodingSpec
+    histories: Histories, tallies: TypeTallies, begins: ndarray, windows: Windows, spec: EncodingSpec
 ) -> ndarray:
+    """Return per window the number of events, of events by type, and the sums of the fields."""
     fields = spec.schema.numeric_fields
-    num_types = is_type.shape[1]
-    summed = np.empty((len(is_type), 1 + num_types + len(fields)), dtype=np.int64)
-    summed[:, 0] = 1
-    summed[:, 1 : 1 + num_types] = is_type
-    for position, name in enumerate(fields, start=1 + num_types):
-        summed[:, position] = fixed_point(histories.numeric[name], spec.quanta[name])
-    prefix = _prefix(summed)
-    units = np.array([1.0] * (1 + num_types) + [spec.quanta[name] for name in fields])
-    begins = _window_starts(histories.occurred_at_us, time_us, windows, spec.readout.windows_days)
-    sums = (prefix[windows.end] - prefix[begins]) * units
-    return np.ascontiguousarray(sums.transpose(1, 0, 2)).reshape(len(time_us), len(begins) * len(units))
+    first_field = 1 + len(spec.readout.counted_types)
+    sums = np.empty((len(windows.end), len(begins), first_field + len(fields)))
+    sums[:, :, 0] = (windows.end - begins).T
+    num_end, num_begin = tallies.num_before(windows.end), tallies.num_before(begins)
+    sums[:, :, 1:first_field] = (num_end[:, None] - num_begin).transpose(2, 1, 0)
+    for position, name in enumerate(fields, start=first_field):
+        before = prefix_sum(fixed_point(histories.numeric[name], spec.quanta[name]))
+        sums[:, :, position] = ((before.take(windows.end) - before.take(begins)) * spec.quanta[name]).T
+    return sums.reshape(len(sums), sums.shape[1] * sums.shape[2])
 
 
 def _window_starts(
@@ -176,32 +187,26 @@ def _window_starts(
         np.tile(windows.end, num),
         (time_us - lengths_us).reshape(-1),
     )
-    return np.concatenate([found.reshape(num, -1), windows.start[None]], axis=0)
+    return np.concatenate([found.reshape(num, len(time_us)), windows.start[None]], axis=0)
 
 
 def _days_since_types(
-    event_us: ndarray, is_type: ndarray, time_us: ndarray, windows: Windows, spec: EncodingSpec
+    event_us: ndarray, tallies: TypeTallies, time_us: ndarray, windows: Windows, spec: EncodingSpec
 ) -> ndarray:
-    if not is_type.shape[1]:
-        return np.empty((len(time_us), 0))
-    row = np.arange(len(is_type), dtype=np.int64)[:, None]
-    latest = np.maximum.accumulate(np.where(is_type, row, -1), axis=0)
-    has_events = (windows.end > windows.start)[:, None]
-    found = np.where(has_events, _at(latest, windows.end - 1, has_events[:, 0]), -1)
-    is_seen = has_events & (found >= windows.start[:, None])
-    age_us = time_us[:, None] - _at(event_us, found.reshape(-1), is_seen.reshape(-1)).reshape(found.shape)
-    return np.where(is_seen, age_us / MICROSECONDS_PER_DAY, float(spec.history_days))
+    found = tallies.last_before(windows.end)
+    is_seen = found >= windows.start
+    age_us = time_us - _at(event_us, found, is_seen)
+    return np.where(is_seen, age_us / MICROSECONDS_PER_DAY, float(spec.history_days)).T
 
 
 def _last_values(histories: Histories, windows: Windows, spec: EncodingSpec) -> ndarray:
+    fields = spec.schema.numeric_fields
     has_events = windows.end > windows.start
-    columns = [
-        np.where(has_events, _at(histories.numeric[name], windows.end - 1, has_events), np.nan).astype(
-            np.float64
-        )
-        for name in spec.schema.numeric_fields
-    ]
-    return np.stack(columns, axis=1) if columns else np.empty((len(has_events), 0))
+    values = np.empty((len(has_events), len(fields)))
+    for position, name in enumerate(fields):
+        last = _at(histories.numeric[name], windows.end - 1, has_events)
+        values[:, position] = np.where(has_events, last, np.nan)
+    return values
 
 
 def _attribute_version(histories: Histories, customer: ndarray, time_us: ndarray) -> tuple[ndarray, ndarray]:
@@ -224,9 +229,3 @@ def _attribute_values(
         value = np.where(is_there, _at(column, row, is_there), np.nan).astype(np.float64)
         columns += [value, np.isnan(value).astype(np.float64)]
     return np.stack(columns, axis=1)
-
-
-def _prefix(values: Int64[ndarray, "event column"]) -> Int64[ndarray, "event_plus_1 column"]:
-    prefix = np.zeros((len(values) + 1, values.shape[1]), dtype=np.int64)
-    np.cumsum(values, axis=0, out=prefix[1:])
-    return prefix

@@ -5,7 +5,11 @@ training history alone).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float64
+from numpy import ndarray
 
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema
@@ -51,12 +55,29 @@ class ReadoutSpec:
         num_last_types: How many of the last event types are given, newest first.
         scales: One per readout feature, in the order of
             :func:`holdfast.encoding.readouts.feature_names`.
+        means: Means of the scales as one array, so that no request has to collect them.
+        stds: Their standard deviations likewise.
     """
 
     windows_days: tuple[int, ...]
     counted_types: tuple[int, ...]
     num_last_types: int
     scales: tuple[NumericScale, ...]
+    means: Float64[ndarray, " feature"] = field(init=False, repr=False, compare=False)
+    stds: Float64[ndarray, " feature"] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Collect the scales, and refuse to count a type twice.
+
+        Raises:
+            ConfigError: Naming the types.
+        """
+        if len(set(self.counted_types)) != len(self.counted_types):
+            raise ConfigError(
+                "encoding.readout.counted_types", self.counted_types, "every type must stand once"
+            )
+        object.__setattr__(self, "means", np.array([scale.mean for scale in self.scales]))
+        object.__setattr__(self, "stds", np.array([scale.std for scale in self.scales]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,6 @@ from holdfast.encoding.encode import Encoded
 from holdfast.encoding.padding import INPUT_NAMES, pad_many
 from holdfast.encoding.readouts import feature_names, raw_readout_values
 from holdfast.encoding.windows import windows_of
-from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 
 PER_READOUT = ("readout_ids", "readout_values", "readout_calendar", "readout_days", "readout_visible")
@@ -314,10 +313,3 @@ def test_attributes_are_those_valid_at_the_cutoff() -> None:
     assert encoded.readout_ids[:, -1].tolist() == [1, 2, 2, 3]
     is_missing = encoded.readout_values[:, feature_names(spec).index("age_is_missing")]
     assert is_missing[0] > is_missing[1]
-
-
-@pytest.mark.parametrize("max_events", [0, 5_000])
-def test_limits_that_the_arithmetic_cannot_keep_are_refused(max_events: int) -> None:
-    """max_events outside its range is a ConfigError that names it."""
-    with pytest.raises(ConfigError, match=r"encoding\.max_events"):
-        small_spec(max_events=max_events)
