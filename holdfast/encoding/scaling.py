@@ -5,7 +5,7 @@ contiguous float64 or exact in int64, so a value's encoding does not depend on i
 """
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int64
+from jaxtyping import Complex64, Float32, Float64, Int64
 from numpy import ndarray
 
 from holdfast.encoding.spec import NumericScale
@@ -67,18 +67,19 @@ def fixed_point(values: Float32[ndarray, " event"], quantum: float) -> Int64[nda
     return units.astype(np.int64)
 
 
-def _circle(size: int, period: float) -> Float32[ndarray, "2 size"]:
+def _circle(size: int, period: float) -> Complex64[ndarray, " size"]:
     angles = 2 * np.pi * np.arange(size) / period
-    return np.stack([np.sin(angles), np.cos(angles)]).astype(np.float32)
+    pairs: ndarray = np.stack([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
+    return pairs.view(np.complex64)[:, 0]
 
 
-# Tables instead of a sine per event: a hundred times cheaper, and the same bits everywhere.
+# Tables instead of a sine per event: a hundred times cheaper, and the same bits everywhere. A sine
+# and its cosine are moved as the two halves of one complex number: that halves the passes.
 _HOURS_PER_WEEK = 168
 _WEEK_HOURS = np.arange(_HOURS_PER_WEEK)
 # 1970-01-01, hour 0 of the time axis, was a Thursday: weekday 3 with Monday as 0.
-_HOUR_AND_WEEKDAY = np.concatenate(
-    [_circle(24, 24.0)[:, _WEEK_HOURS % 24], _circle(7, 7.0)[:, (_WEEK_HOURS // 24 + 3) % 7]]
-)
+_HOUR = _circle(24, 24.0)[_WEEK_HOURS % 24]
+_WEEKDAY = _circle(7, 7.0)[(_WEEK_HOURS // 24 + 3) % 7]
 _YEARDAY = _circle(366, DAYS_PER_YEAR)
 
 
@@ -102,9 +103,8 @@ def calendar(
     day = (hour // 24).astype(np.float64)
     day_of_year = (day - np.floor(day / DAYS_PER_YEAR) * DAYS_PER_YEAR).astype(np.int64)
     found = np.empty((len(time_us), 6), dtype=np.float32) if out is None else out
-    # Column by column: gathering rows of two or four numbers costs several times more.
-    for column, line in enumerate(_HOUR_AND_WEEKDAY):
-        found[:, column] = line.take(hour_of_week)
-    for column, line in enumerate(_YEARDAY, start=len(_HOUR_AND_WEEKDAY)):
-        found[:, column] = line.take(day_of_year)
+    pairs = found.view(np.complex64)
+    pairs[:, 0] = _HOUR.take(hour_of_week)
+    pairs[:, 1] = _WEEKDAY.take(hour_of_week)
+    pairs[:, 2] = _YEARDAY.take(day_of_year)
     return found
