@@ -16,9 +16,11 @@ from builders import DAY, START_US, random_histories
 from holdfast.encoding import Cutoffs, encode
 from holdfast.histories import Histories
 from holdfast.wire import Limits, read_customers, write_request
+from training.cutoffs import TrainPolicy
 from training.fitted import FittedModel
 from training.fitting import build_model, fit
 from training.labels import Labeller, Labels
+from training.splits import temporal_splits
 from training.task import Task
 
 NUM_CUSTOMERS = 24
@@ -92,11 +94,25 @@ def assert_same_labels(left: Labels, right: Labels) -> None:
             np.testing.assert_array_equal(values, other[name], err_msg=name)
 
 
-@pytest.mark.parametrize("split", ["train", "validation", "refit"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_what_comes_after_a_split_changes_nothing_of_it(split: str, seed: int) -> None:
-    """Readouts, labels and their encoding never see past the last instant that the split may see."""
+def drawn_task(seed: int, *, allow_censored: bool) -> Task:
+    """Return a task of few customers; on request with training windows that run past the last instant."""
     task = small_task(num_customers=80, seed=seed)
+    splits = temporal_splits(
+        task.schema,
+        TrainPolicy(every_days=30, allow_censored=allow_censored),
+        validation_us=(START_US + 300 * DAY,),
+        test_us=(START_US + 400 * DAY,),
+        observed_from_us=START_US,
+        observed_until_us=START_US + 495 * DAY,
+    )
+    return replace(task, splits=splits)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "refit"])
+@pytest.mark.parametrize(("seed", "allow_censored"), [(0, False), (1, True), (2, True)])
+def test_what_comes_after_a_split_changes_nothing_of_it(split: str, seed: int, allow_censored: bool) -> None:
+    """Readouts, labels and their encoding never see past the last instant that the split may see."""
+    task = drawn_task(seed, allow_censored=allow_censored)
     part = getattr(task.splits, split)
     changed = other_future(np.random.default_rng(seed), task.histories, part.observed_until_us)
     other = with_histories(task, changed)
