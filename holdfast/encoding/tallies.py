@@ -15,9 +15,8 @@ from numpy import ndarray
 class TypeTallies:
     """Running counts and last rows by type, kept only at the rows that are asked about.
 
-    A request asks about a tenth as many rows as it has events, and about a dozen types. Between
-    two rows asked about, one cell per type is enough, so that nothing as large as events times types
-    is ever built: it would be most of a request's encoding.
+    A request asks about a tenth as many rows as it has events. Between two rows asked about, one
+    cell per type is enough, so that nothing as large as events times types is ever built.
 
     Attributes:
         cell: By row, how many of the rows asked about are not after it.
