@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import yaml
-from builders import DAY, START_US, random_histories, small_schema
 
+from builders import DAY, START_US, random_histories, small_schema
 from holdfast.plain import from_plain
 from training.batches import BatchingConfig
 from training.cutoffs import TrainPolicy
