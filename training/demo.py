@@ -20,13 +20,13 @@ import hydra
 import numpy as np
 import polars as pl
 from omegaconf import DictConfig
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 
 from holdfast.client import ScoringClient
 from holdfast.errors import RunError
 from holdfast.manifest import REPORT_NAME
-from training.entry import CONFIG_DIR, run_entry
+from training.entry import CONFIG_DIR, run_entry, wide_console
 from training.evaluation import render_table
 from training.store import canonical_tables
 from training.train import Trained, train
@@ -154,8 +154,7 @@ def _shown(path: Path) -> str:
 @run_entry
 def main(settings: DictConfig) -> None:
     """Do it all for the data set that the command line names."""
-    # A log has no width of its own, and 80 columns would break every row of the tables.
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = wide_console()
     begin = time.perf_counter()
     trained = train(settings, console=console)
     console.print("Starting the server on loopback and scoring through the client ...")

@@ -3,6 +3,7 @@
 It deliberately does not know any entry point, nor Hydra.
 """
 
+import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -21,6 +22,8 @@ EXIT_ERROR = 2
 
 EXIT_INTERRUPTED = 130
 """Somebody pressed Ctrl-C."""
+
+LOG_COLUMNS = 140
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +54,11 @@ def run_entry(main: Callable[P, R]) -> Callable[P, R]:
             raise SystemExit(EXIT_INTERRUPTED) from error
 
     return guarded
+
+
+def wide_console() -> Console:
+    """Return a console for tables: a log has no width of its own, and 80 columns would break every row."""
+    return Console(width=None if sys.stdout.isatty() else LOG_COLUMNS)
 
 
 def _say(message: str) -> None:

@@ -5,6 +5,7 @@ It deliberately fits no baseline on anything but the model's own training cutoff
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -23,7 +24,6 @@ from training.fitted import FittedModel
 from training.model.graph import answer
 from training.outcomes import Predictions
 from training.predict import predict_raw, readout_matrix
-from training.splits import Split
 from training.store import HistoryStore
 from training.task import Readouts, Task
 
@@ -39,11 +39,14 @@ class EvaluationConfig:
     """How a fitted model is judged.
 
     Attributes:
+        split: The window it is judged on: ``validation`` while models are chosen, ``test`` for the
+            one that was.
         baselines: Names of the baselines to judge beside it.
         num_bootstrap: Resamples of an interval.
         seed: Of baselines and resamples.
     """
 
+    split: Literal["validation", "test"]
     baselines: tuple[str, ...]
     num_bootstrap: int
     seed: int
@@ -58,30 +61,42 @@ class EvaluationConfig:
         if unknown:
             raise ConfigError("evaluation.baselines", unknown, f"the baselines are {sorted(BASELINES)}")
 
+    def check_unseen(self, fit_on: str) -> None:
+        """Refuse to judge weights on a window that they were fitted on.
+
+        Raises:
+            ConfigError: They were fitted on every window before the test cutoff.
+        """
+        if self.split == "validation" and fit_on == "refit":
+            limit = "weights fitted with cutoffs.fit_on=refit have seen the validation window"
+            raise ConfigError("evaluation.split", self.split, limit)
+
 
 def judge(
     fitted: FittedModel,
     task: Task,
     store: HistoryStore,
-    split: Split,
     *,
     config: EvaluationConfig,
     truth: TruthConfig | None,
 ) -> EvaluationResult:
-    """Judge a model on every eligible cutoff of a split.
+    """Judge a model on every eligible cutoff of a window.
 
     Args:
         fitted: The model.
         task: Targets and splits.
         store: For the ids of the customers, by which the truth is told.
-        split: Validation or test; a test split is touched by nothing else.
-        config: Which baselines, how many resamples, which seed.
+        config: Which window, baselines, resamples and seed.
         truth: Where the simulator's truth lies, or None.
 
     Returns:
         The result as plain values.
+
+    Raises:
+        ConfigError: The weights have seen the window.
     """
-    seed = config.seed
+    config.check_unseen(task.fit_on)
+    seed, split = config.seed, task.splits.test if config.split == "test" else task.splits.validation
     readouts = task.readouts(split, seed=seed)
     predictions = {SEQUENCE: predictions_of(fitted, task, readouts)}
     predictions |= baseline_predictions(fitted.spec, task, readouts, config.baselines, seed=seed)

@@ -39,6 +39,9 @@ class RunConfig:
             ConfigError: A key is unknown, missing, of another type or out of range.
         """
         data = DataConfig.from_plain(settings["data"])
+        evaluation = from_plain(EvaluationConfig, settings["evaluation"], where="evaluation")
+        # Before anything is fitted, not after.
+        evaluation.check_unseen(data.cutoffs.fit_on)
         return cls(
             data=data,
             fit=FitConfig(
@@ -49,5 +52,5 @@ class RunConfig:
                 encoding=data.encoding,
                 seed=int(settings["seed"]),
             ),
-            evaluation=from_plain(EvaluationConfig, settings["evaluation"], where="evaluation"),
+            evaluation=evaluation,
         )

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import ConfigError, RunError
+from holdfast.errors import ArtifactError, ConfigError, RunError
 from training.fitted import FILE_NAME
 from training.fitting import CHECKPOINT_NAME
 
 FINGERPRINT_NAME = "fingerprint.txt"
+SETTINGS_NAME = "settings.json"
 _WHERE = ("run_dir", "artifact_dir", "resume", "show_progress", "logger")
 """Keys that say where and how to look, not what is computed."""
 
@@ -58,9 +59,25 @@ def open_run(config: dict[str, Any], *, run_dir: Path, resume: str | None) -> Ru
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / FINGERPRINT_NAME).write_text(fingerprint + "\n", encoding="ascii")
+        (run_dir / SETTINGS_NAME).write_text(json.dumps(config, indent=1, default=str) + "\n")
     except OSError as error:
         raise RunError(f"the run folder {run_dir} cannot be written: {error.strerror}") from error
     return RunFolder(path=run_dir, is_resumed=False)
+
+
+def read_settings(run: Path) -> dict[str, Any]:
+    """Return the resolved configuration of an earlier run.
+
+    Raises:
+        ArtifactError: The folder holds none.
+    """
+    path = run / SETTINGS_NAME
+    try:
+        settings = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ArtifactError(path, "it must be what a run of training.train left there") from error
+    assert isinstance(settings, dict)
+    return settings
 
 
 def fingerprint_of(config: dict[str, Any]) -> str:

@@ -3,7 +3,6 @@
 It deliberately does nothing itself; every step has a module of its own.
 """
 
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from training.entry import CONFIG_DIR, run_entry
+from training.entry import CONFIG_DIR, run_entry, wide_console
 from training.evaluation import EvaluationResult, render_table
 from training.fitted import FittedModel
 from training.fitting import fit
@@ -47,7 +46,7 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
     Returns:
         The parts, opened.
     """
-    console = console or Console()
+    console = console or wide_console()
     values = plain(settings)
     config = RunConfig.from_plain(values)
     run = open_run(values, run_dir=Path(settings.run_dir), resume=settings.resume)
@@ -63,10 +62,8 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
     fitted = fit(task, config.fit, trainer=trainer, folder=run.path, resume=run.is_resumed)
     fitted.save(run.path)
 
-    console.print(
-        f"Judging on the test window beside {', '.join(config.evaluation.baselines) or 'no baseline'}"
-    )
-    result = judge(fitted, task, store, task.splits.test, config=config.evaluation, truth=config.data.truth)
+    console.print(f"Judging on the {config.evaluation.split} window")
+    result = judge(fitted, task, store, config=config.evaluation, truth=config.data.truth)
 
     artifact = Path(settings.artifact_dir or run.path / "artifact")
     publish(
@@ -79,7 +76,7 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
 @run_entry
 def main(settings: DictConfig) -> None:
     """Train what the command line composes and show the figures."""
-    console = Console(width=None if sys.stdout.isatty() else 140)
+    console = wide_console()
     trained = train(settings, console=console)
     console.print(render_table(trained.result))
     console.print(f"artifact: {trained.artifact}")

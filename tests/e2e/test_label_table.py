@@ -121,8 +121,8 @@ def test_the_table_trains_and_judges_a_model(labelled: Labelled, tmp_path: Path)
     """Every target has figures beside a baseline, and churn's are over the known rows alone."""
     task, store, _ = labelled
     fitted = fit(task, tiny_config(num_steps=4), trainer=quiet_trainer(tmp_path), folder=tmp_path)
-    config = EvaluationConfig(baselines=("recency",), num_bootstrap=5, seed=1)
-    result = judge(fitted, task, store, task.splits.test, config=config, truth=None)
+    config = EvaluationConfig(split="test", baselines=("recency",), num_bootstrap=5, seed=1)
+    result = judge(fitted, task, store, config=config, truth=None)
     targets = {target["name"]: target["horizons"][0] for target in result["targets"]}
     assert set(targets) == {"churn", "spend", "visits"}
     test = task.readouts(task.splits.test)

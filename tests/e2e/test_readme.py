@@ -210,3 +210,25 @@ def test_every_python_example_runs(
         assert re.search(r"^anna: \d+\.\d% within 30 days, \d+\.\d\d EUR in 90$", shown, flags=re.MULTILINE)
     else:
         assert shown.startswith("shape: (5, ")
+
+
+def test_a_run_can_be_judged_again(business: Business, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its test window gives the same figures once more, its validation window others; both are kept."""
+    fewer = ["baselines=[recency]", "num_bootstrap=5"]
+    with chdir(business.folder):
+        for split in ("test", "validation"):
+            run_command("training.evaluate", f"run={business.run}", f"split={split}", *fewer)
+    first, again, other = (
+        json.loads((business.run / name).read_text())
+        for name in ("result.json", "result_test.json", "result_validation.json")
+    )
+    assert again["targets"] == first["targets"]
+    assert (other["split"], other["targets"] == first["targets"]) == ("validation", False)
+    for arguments, message in (
+        (["run=nowhere"], "settings.json"),
+        ([f"run={business.run}", "split=train"], "must be one of"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            run_command("training.evaluate", *arguments)
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err

@@ -39,7 +39,7 @@ def composed(command: str, *overrides: str) -> DictConfig:
 def test_every_group_is_one_that_training_knows() -> None:
     """A new group shows up here, and every option of it below."""
     assert GROUPS == ["data", "experiment", "logger", "model", "optimiser", "trainer"]
-    assert COMMANDS == ["download", "prepare", "simulate", "train"]
+    assert COMMANDS == ["download", "evaluate", "prepare", "simulate", "train"]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
