@@ -36,7 +36,7 @@ def exported(
 ) -> tuple[ScoringGraph, Path]:
     """Return a graph of every encoder and its file."""
     spec = replace(SPEC, schema=replace(SPEC.schema, targets=TARGETS[request.param]))
-    num_layers = 2 if request.param == "transformer" else 1
+    num_layers = 1 if request.param == "none" else 2
     config = load_config(
         encoder=request.param, num_layers=num_layers, use_next_event=False, attention_days=200.0
     )
@@ -163,7 +163,8 @@ def test_the_file_is_one_file_of_the_agreed_form_and_names_no_path(
 def test_the_same_model_gives_the_same_bytes(exported: tuple[ScoringGraph, Path], tmp_path: Path) -> None:
     """So that a hash in a manifest means the model, not the hour of its export."""
     graph, path = exported
-    if graph.model.config.encoder != "none":
+    # The recurrent one: the exporter once froze the length of every further one in a process.
+    if graph.model.config.encoder != "gru":
         pytest.skip("one encoder shows it; each further export takes seconds")
     again = tmp_path / "again.onnx"
     export_onnx(graph, spec=graph.model.spec, path=again)

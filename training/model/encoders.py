@@ -106,12 +106,41 @@ class GruEncoder(nn.Module):
 
     def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
         """Run over all events once, and gather per readout; a zero state where it sees none."""
-        states, _ = self.recurrent(events)
+        states = (
+            _exported(self.recurrent, events) if torch.onnx.is_in_onnx_export() else self.recurrent(events)[0]
+        )
         last = torch.clamp(timeline.readout_visible - 1, min=0)
         index = last[..., None].expand(-1, -1, states.shape[-1])
         has_events = (timeline.readout_visible > 0)[..., None]
         gathered = torch.where(has_events, torch.gather(states, 1, index), 0.0)
         return self.feed_forward(readouts + self.mix(gathered)), states if with_events else None
+
+
+def _exported(recurrent: nn.GRU, events: Tensor) -> Tensor:
+    """Return the states as ONNX's own operator GRU.
+
+    Left to itself, the exporter (torch 2.13) finds the operator for the first recurrent model of a
+    process only: for the next one it unrolls the loop and freezes the length.
+    """
+    states, width = events.transpose(0, 1), recurrent.hidden_size
+    for layer in range(recurrent.num_layers):
+        weights = [_onnx_gates(getattr(recurrent, f"weight_{part}_l{layer}")) for part in ("ih", "hh")]
+        biases = [_onnx_gates(getattr(recurrent, f"bias_{part}_l{layer}")) for part in ("ih", "hh")]
+        states = torch.onnx.ops.symbolic(
+            "GRU",
+            [states, *(weight[None] for weight in weights), torch.cat(biases)[None]],
+            # PyTorch applies the reset gate after the linear map.
+            {"hidden_size": width, "linear_before_reset": 1},
+            dtype=states.dtype,
+            shape=(states.shape[0], 1, states.shape[1], width),
+        ).squeeze(1)
+    return states.transpose(0, 1)
+
+
+def _onnx_gates(parameter: Tensor) -> Tensor:
+    """Return PyTorch's gates (reset, update, new) in ONNX's order (update, reset, new)."""
+    reset, update, new = parameter.chunk(3)
+    return torch.cat([update, reset, new])
 
 
 class NoEncoder(nn.Module):
