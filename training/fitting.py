@@ -227,6 +227,8 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         # Batches are gathered in this process from memory-mapped columns: workers would copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # Refitted weights have no validation batches, on purpose.
+        warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
         # Lightning offers to save the weights from before the step; resuming needs those after it.
         warnings.filterwarnings("ignore", message=".*no pre-optimization state was saved.*")

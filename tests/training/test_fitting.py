@@ -1,5 +1,6 @@
 """A fit is reproducible, survives a kill, and leaves a model that loads to the same bits."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from tasks import quiet_trainer, small_task, tiny_config
 
 from holdfast.errors import ArtifactError, ConfigError
+from training.calibration import Calibration
 from training.fitted import FILE_NAME, FittedModel
 from training.fitting import fit
 from training.module import OptimiserConfig
@@ -138,3 +140,11 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
     assert factors[0] < factors[1] < factors[2] == 1.0
     assert factors[2:] == sorted(factors[2:], reverse=True)
     assert factors[12] == 0.0
+
+
+def test_refitted_weights_are_neither_validated_nor_calibrated(tmp_path: Path) -> None:
+    """They have seen the validation window: nothing later is left to calibrate on, and no warning is due."""
+    task = replace(TASK, fit_on="refit")
+    refitted = fit(task, tiny_config(num_steps=4), trainer=quiet_trainer(tmp_path), folder=tmp_path)
+    assert refitted.calibration == Calibration()
+    assert task.readouts(task.fit_split).cutoff_us.max() > TASK.readouts(TASK.fit_split).cutoff_us.max()
