@@ -157,7 +157,7 @@ def measure(
 def main() -> None:
     """Measure the default model and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="transformer", help="a configuration of conf/model")
+    parser.add_argument("--model", default="gru", help="a configuration of conf/model")
     parser.add_argument("--repeats", type=int, default=100, help="how often the request is predicted")
     arguments = parser.parse_args()
     Console(stderr=True).print(f"simulating a shop and exporting {arguments.model} ...", style="dim")
