@@ -81,7 +81,7 @@ def _spread(flat: ndarray, places: ndarray, is_real: ndarray) -> ndarray:
     """Return the flat rows in their places, zeros elsewhere."""
     if not len(flat):
         return np.zeros((*places.shape, *flat.shape[1:]), dtype=flat.dtype)
-    # A gather of whole rows and zeros on what is padding: a scatter of rows costs several times more.
+    # A gather of whole rows and zeros on what is padding: a scatter of rows costs more.
     spread = flat.take(places, axis=0)
     spread[~is_real] = 0
     return spread

@@ -73,7 +73,7 @@ def _circle(size: int, period: float) -> Complex64[ndarray, " size"]:
     return pairs.view(np.complex64)[:, 0]
 
 
-# Tables instead of a sine per event: a hundred times cheaper, and the same bits everywhere. A sine
+# Tables instead of a sine per event: cheaper, and the same bits everywhere. A sine
 # and its cosine are moved as the two halves of one complex number: that halves the passes.
 _HOURS_PER_WEEK = 168
 _WEEK_HOURS = np.arange(_HOURS_PER_WEEK)
@@ -95,7 +95,7 @@ def calendar(
         time_us: UTC microseconds.
         out: Where to write; may be columns of a wider array.
     """
-    # Floor division by a constant is vectorised; divmod and remainder are not, and cost five times more.
+    # Floor division by a constant is vectorised; divmod and remainder are not.
     hour = time_us // MICROSECONDS_PER_HOUR
     hour_of_week = hour // _HOURS_PER_WEEK
     hour_of_week *= -_HOURS_PER_WEEK
