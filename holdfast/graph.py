@@ -14,6 +14,8 @@ from holdfast.errors import ConfigError
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 TREES_DOMAIN = "ai.onnx.ml"
+TREES_OPSET = 5
+"""Version of the tree operators, where a graph declares them: the first one with ``TreeEnsemble``."""
 EXTERNAL = 1
 """``TensorProto.data_location`` of a tensor whose data lie in another file."""
 
@@ -67,6 +69,9 @@ def check_graph(data: bytes, *, opset: int) -> None:
     declared = {_standard(entry.domain): entry.version for entry in model.opset_import}
     if declared.get("") != opset:
         raise ConfigError("graph.opset", declared.get(""), f"the manifest says {opset}")
+    if declared.get(TREES_DOMAIN, TREES_OPSET) != TREES_OPSET:
+        where = f"graph.opset of {TREES_DOMAIN}"
+        raise ConfigError(where, declared[TREES_DOMAIN], f"it must be {TREES_OPSET}")
     if model.training_info:
         raise ConfigError("graph.training_info", len(model.training_info), "it must be empty")
     graphs = [model.graph]

@@ -12,6 +12,7 @@ import yaml
 from builders import DAY, START_US, random_histories, small_schema
 from holdfast.plain import from_plain
 from training.batches import BatchingConfig
+from training.blend.experts import BlendConfig
 from training.cutoffs import TrainPolicy
 from training.fit_encoding import EncodingSettings
 from training.fitting import FitConfig
@@ -45,7 +46,9 @@ def small_task(*, num_customers: int = 300, seed: int = 0) -> Task:
     )
 
 
-def tiny_config(*, num_steps: int = 12, seed: int = 3, **model: Any) -> FitConfig:
+def tiny_config(
+    *, num_steps: int = 12, seed: int = 3, experts: tuple[str, ...] = ("trees", "linear"), **model: Any
+) -> FitConfig:
     """Return the smallest model with every part switched on, and a schedule of a few steps."""
     values = yaml.safe_load((CONF / "model" / "tiny.yaml").read_text()) | model
     return FitConfig(
@@ -64,6 +67,7 @@ def tiny_config(*, num_steps: int = 12, seed: int = 3, **model: Any) -> FitConfi
         batching=BatchingConfig(pool_customers=64, readouts_per_customer=4, event_budget=1024),
         weights=LossWeights(),
         encoding=EncodingSettings(max_events=64, history_days=365),
+        blend=BlendConfig(experts=experts, prior_std=1.0),
         seed=seed,
     )
 

@@ -44,7 +44,7 @@ NUM_GOLDEN = 32
 TOLERANCE = 1e-4
 """Torch and ONNX Runtime, and any two machines, agree within ``TOLERANCE * max(1, |value|)``."""
 
-LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "polars", "pytorch-lightning")
+LIBRARIES = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy", "polars", "pytorch-lightning", "lightgbm")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +98,7 @@ def write_artifact(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        graph = ScoringGraph(fitted.model, fitted.calibration)
+        graph = ScoringGraph(fitted.model, fitted.calibration, fitted.blend)
         export_onnx(graph, spec=fitted.spec, path=partial / MODEL_NAME)
         cases = _golden_rows(golden)
         histories = task.histories.take(golden.customer[cases])

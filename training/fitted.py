@@ -11,10 +11,11 @@ import torch
 from holdfast.encoding import EncodingSpec
 from holdfast.errors import ArtifactError
 from holdfast.plain import from_plain, to_plain
+from training.blend.blend import FittedBlend
 from training.calibration import Calibration
 from training.model import ModelConfig, SequenceModel, TargetScales
 
-FORM = 1
+FORM = 2
 FILE_NAME = "model.pt"
 
 
@@ -24,11 +25,13 @@ class FittedModel:
 
     Attributes:
         model: In evaluation mode, on the CPU; it carries spec, configuration and scales.
-        calibration: Fitted on the validation window.
+        calibration: Of the model alone, fitted on the validation window.
+        blend: The experts beside it and how they are joined, or None where it stands alone.
     """
 
     model: SequenceModel
     calibration: Calibration
+    blend: FittedBlend | None
 
     @property
     def spec(self) -> EncodingSpec:
@@ -43,6 +46,7 @@ class FittedModel:
             "config": to_plain(self.model.config),
             "scales": to_plain(self.model.scales),
             "calibration": to_plain(self.calibration),
+            "blend": to_plain(self.blend),
             "weights": self.model.state_dict(),
         }
         path = folder / FILE_NAME
@@ -73,4 +77,9 @@ class FittedModel:
             from_plain(TargetScales, content["scales"]),
         )
         model.load_state_dict(content["weights"])
-        return cls(model=model.eval(), calibration=from_plain(Calibration, content["calibration"]))
+        blend = content["blend"]
+        return cls(
+            model=model.eval(),
+            calibration=from_plain(Calibration, content["calibration"]),
+            blend=None if blend is None else from_plain(FittedBlend, blend),
+        )

@@ -1,4 +1,4 @@
-"""Fits the model on a task's training cutoffs and its calibration on the validation cutoffs.
+"""Fits the model on a task's training cutoffs, and what follows its weights on the validation cutoffs.
 
 It deliberately never touches the test window.
 """
@@ -17,13 +17,14 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from torch.utils.data import DataLoader, Sampler
 
 from training.batches import BatchingConfig, MicroBatch, PoolDataset, micro_batches
-from training.calibration import Calibration, fit_calibration
+from training.blend.experts import BlendConfig
+from training.blend.fitting import finish
 from training.fit_encoding import EncodingSettings, fit_encoding
 from training.fitted import FittedModel
 from training.losses import LossWeights
 from training.model import ModelConfig, SequenceModel, fit_target_scales
 from training.module import OptimiserConfig, TrainingModule
-from training.predict import encoded_chunks, predict_raw
+from training.predict import encoded_chunks
 from training.task import Readouts, Task
 
 ENCODING_SAMPLE = 20_000
@@ -44,13 +45,14 @@ class FitConfig:
     batching: BatchingConfig
     weights: LossWeights
     encoding: EncodingSettings
+    blend: BlendConfig
     seed: int
 
 
 def fit(
     task: Task, config: FitConfig, *, trainer: TrainerFactory, folder: Path, resume: bool = False
 ) -> FittedModel:
-    """Fit encoding, weights and calibration.
+    """Fit encoding, weights, experts, blend and calibration.
 
     Args:
         task: Store and splits.
@@ -87,11 +89,9 @@ def fit(
             ckpt_path=checkpoint if resume and checkpoint.exists() else None,
             weights_only=True,
         )
-    model = model.cpu().eval()
-    if validation is None:
-        return FittedModel(model=model, calibration=Calibration())
-    raw = predict_raw(model, task.histories, customer=validation.customer, cutoff_us=validation.cutoff_us)
-    return FittedModel(model=model, calibration=fit_calibration(raw, validation.labels, task.schema))
+    return finish(
+        model.cpu().eval(), task, train=train, validation=validation, config=config.blend, seed=config.seed
+    )
 
 
 def build_model(task: Task, config: FitConfig, train: Readouts) -> SequenceModel:

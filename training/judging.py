@@ -14,24 +14,26 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from holdfast.encoding import EncodingSpec
-from holdfast.encoding.readouts import feature_names
 from holdfast.errors import ConfigError, DataError
-from training.baselines import BASELINES, FeatureMatrix, fit_baseline
+from holdfast.schema import Schema
+from training.baselines import BASELINES, fit_baseline
+from training.blend.fitting import expert_readouts
 from training.calibration import calibrated
 from training.data_config import TruthConfig
 from training.evaluation import TRUTH, EvaluationResult, evaluate
 from training.fitted import FittedModel
+from training.model import RawOutputs
 from training.model.graph import answer
 from training.outcomes import Predictions
-from training.predict import predict_raw, readout_matrix
+from training.predict import feature_matrix, predict_raw
 from training.store import HistoryStore
 from training.task import Readouts, Task
 
 SEQUENCE = "sequence"
-"""Name of our model in tables and reports."""
+"""Name of the sequence model alone in tables and reports."""
 
-MOST_BASELINE_READOUTS = 200_000
-"""Training readouts that a baseline is fitted on, at most; a random sample where there are more."""
+BLEND = "blend"
+"""Name of all experts together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,7 @@ class EvaluationConfig:
     Attributes:
         split: The window it is judged on: ``validation`` while models are chosen, ``test`` for the
             one that was.
-        baselines: Names of the baselines to judge beside it.
+        baselines: Names of the baselines to judge beside it and its experts.
         num_bootstrap: Resamples of an interval.
         seed: Of baselines and resamples.
     """
@@ -98,8 +100,10 @@ def judge(
     config.check_unseen(task.fit_on)
     seed, split = config.seed, task.splits.test if config.split == "test" else task.splits.validation
     readouts = task.readouts(split, seed=seed)
-    predictions = {SEQUENCE: predictions_of(fitted, task, readouts)}
-    predictions |= baseline_predictions(fitted.spec, task, readouts, config.baselines, seed=seed)
+    predictions = model_predictions(fitted, task, readouts)
+    # Experts of the blend are those in the artifact, not others of the same name.
+    others = [name for name in config.baselines if name not in predictions]
+    predictions |= baseline_predictions(fitted.spec, task, readouts, others, seed=seed)
     if truth is not None:
         predictions[TRUTH] = true_predictions(truth.path, task, store, readouts)
     return evaluate(
@@ -109,24 +113,37 @@ def judge(
         cutoff_us=readouts.cutoff_us,
         outcomes=task.outcomes(readouts, split),
         predictions=predictions,
-        main=SEQUENCE,
+        main=SEQUENCE if fitted.blend is None else BLEND,
         num_replicates=config.num_bootstrap,
         seed=seed,
     )
 
 
-def predictions_of(fitted: FittedModel, task: Task, readouts: Readouts) -> Predictions:
-    """Return what the calibrated model says, as the exported graph would."""
+def model_predictions(fitted: FittedModel, task: Task, readouts: Readouts) -> dict[str, Predictions]:
+    """Return what the blend says, as the exported graph would, and every expert by itself.
+
+    Without a blend the sequence model alone is what is exported.
+    """
     raw = predict_raw(fitted.model, task.histories, customer=readouts.customer, cutoff_us=readouts.cutoff_us)
     levels = fitted.model.config.quantile_levels
-    with torch.no_grad():
-        answers = answer(calibrated(raw, fitted.calibration), task.schema, levels)
-    names = {kind: [t.name for t in task.schema.targets if t.kind == kind] for kind in ("amount", "count")}
+    alone = {SEQUENCE: predictions_from(calibrated(raw, fitted.calibration), task.schema, levels)}
+    if fitted.blend is None:
+        return alone
+    said = fitted.blend.predictions(task.schema, feature_matrix(task.histories, fitted.spec, readouts))
+    together = calibrated(fitted.blend.blended(raw, said, task.schema), fitted.blend.calibration)
+    return {BLEND: predictions_from(together, task.schema, levels)} | alone | said
+
+
+@torch.no_grad()
+def predictions_from(raw: RawOutputs, schema: Schema, levels: tuple[float, ...]) -> Predictions:
+    """Return the answers that calibrated outputs give."""
+    answers = answer(raw, schema, levels)
+    names = {kind: [t.name for t in schema.targets if t.kind == kind] for kind in ("amount", "count")}
     medians = {n: answers[f"{n}_quantiles"][:, levels.index(0.5)] for n in names["amount"] if 0.5 in levels}
     return Predictions(
         probability={
             target.name: answers[f"{target.name}_probability"].numpy()
-            for target in task.schema.targets
+            for target in schema.targets
             if target.kind == "time_to_event"
         },
         expected={n: answers[f"{n}_expected"].numpy() for n in (*names["amount"], *names["count"])},
@@ -140,25 +157,14 @@ def baseline_predictions(
     """Fit baselines on the cutoffs and readout features that the model was fitted on, and ask them."""
     if not names:
         return {}
-    train = task.readouts(task.fit_split, seed=seed)
-    train = train.sample(MOST_BASELINE_READOUTS, np.random.default_rng([seed, 5]))
+    train = expert_readouts(task.readouts(task.fit_split, seed=seed), seed=seed)
     outcomes = task.outcomes(train, task.fit_split)
-    features, asked = feature_matrix(spec, task, train), feature_matrix(spec, task, readouts)
+    features, asked = (feature_matrix(task.histories, spec, part) for part in (train, readouts))
     threads = torch.get_num_threads()
     return {
         name: fit_baseline(name, task.schema, features, outcomes, seed=seed, threads=threads).predict(asked)
         for name in names
     }
-
-
-def feature_matrix(spec: EncodingSpec, task: Task, readouts: Readouts) -> FeatureMatrix:
-    """Return the readout features of some cutoffs with their names.
-
-    Without the calendar: from one year of cutoffs trees and regressions learn the level of single
-    dates from it, and it costs them more log loss at a later date than it gains.
-    """
-    values, ids = readout_matrix(task.histories, spec, readouts.customer, readouts.cutoff_us)
-    return FeatureMatrix(values=values, names=feature_names(spec), ids=ids)
 
 
 def true_predictions(path: str, task: Task, store: HistoryStore, readouts: Readouts) -> Predictions:

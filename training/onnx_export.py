@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir
 import torch
@@ -18,7 +19,9 @@ from holdfast.encoding import EncodingSpec
 from holdfast.encoding.padding import EVENT_INPUTS
 from holdfast.encoding.spec import CALENDAR_SIZE
 from holdfast.errors import ArtifactError, ConfigError
-from holdfast.graph import check_graph
+from holdfast.graph import TREES_DOMAIN, check_graph
+from training.blend.layers import TreeLayer
+from training.blend.tree_arrays import TreeArrays
 from training.model.graph import ScoringGraph
 
 OPSET_VERSION = 23
@@ -56,6 +59,9 @@ def export_onnx(graph: ScoringGraph, *, spec: EncodingSpec, path: Path) -> None:
             verbose=False,
         )
     assert program is not None, "the exporter returns nothing only for the old path"
+    for layer in graph.modules():
+        if isinstance(layer, TreeLayer):
+            _plant(program.model.graph, layer.arrays)
     _rename_values(program.model.graph)
     proto = program.model_proto
     _strip(proto)
@@ -102,6 +108,39 @@ def check_file(data: bytes, *, path: Path) -> None:
         onnx.checker.check_model(proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ArtifactError(path, f"ONNX's checker refuses it: {error}") from error
+
+
+def _plant(graph: onnx_ir.Graph, arrays: TreeArrays) -> None:
+    """Write the trees into the operator that was traced for them: tracing long lists takes long."""
+    for node in graph:
+        if (node.domain, node.op_type) == (TREES_DOMAIN, "TreeEnsemble"):
+            for name, values in _tree_attributes(arrays).items():
+                node.attributes[name] = (
+                    onnx_ir.AttrTensor(name, onnx_ir.tensor(values))
+                    if name in _TREE_TENSORS
+                    else onnx_ir.AttrInt64s(name, values.tolist())
+                )
+
+
+_TREE_TENSORS = frozenset({"nodes_modes", "nodes_splits", "leaf_weights"})
+
+
+def _tree_attributes(arrays: TreeArrays) -> dict[str, np.ndarray]:
+    """Return the attributes of ``ai.onnx.ml.TreeEnsemble`` beside the number of targets."""
+    first, second = arrays.children.T
+    return {
+        "tree_roots": arrays.roots,
+        "nodes_featureids": arrays.feature,
+        # Mode 0: at most the split goes to the true branch.
+        "nodes_modes": np.zeros(len(arrays.feature), dtype=np.uint8),
+        "nodes_splits": arrays.threshold,
+        "nodes_truenodeids": np.where(first < 0, -1 - first, first),
+        "nodes_trueleafs": (first < 0).astype(np.int64),
+        "nodes_falsenodeids": np.where(second < 0, -1 - second, second),
+        "nodes_falseleafs": (second < 0).astype(np.int64),
+        "leaf_targetids": arrays.leaf_target,
+        "leaf_weights": arrays.leaf_value,
+    }
 
 
 def _dynamic_shapes(graph: ScoringGraph) -> tuple[dict[int, str], ...]:

@@ -13,10 +13,13 @@ from numpy import ndarray
 from holdfast.encoding import Cutoffs, EncodingSpec, encode
 from holdfast.encoding.encode import Encoded
 from holdfast.encoding.padding import pad_many
+from holdfast.encoding.readouts import feature_names
 from holdfast.histories import Histories
+from training.baselines import FeatureMatrix
 from training.batches import split_by_length
 from training.model import RawOutputs, SequenceModel
 from training.model.outputs import concatenate
+from training.task import Readouts
 
 READOUTS_AT_ONCE = 4_096
 """Cutoffs encoded at a time: bounds the memory, whatever is asked."""
@@ -36,20 +39,18 @@ def encoded_chunks(
         yield encode(histories.take(people), cutoffs, spec)
 
 
-def readout_matrix(
-    histories: Histories,
-    spec: EncodingSpec,
-    customer: Int64[ndarray, " readout"],
-    cutoff_us: Int64[ndarray, " readout"],
-) -> tuple[ndarray, ndarray]:
-    """Return the readout inputs alone, for baselines.
+def feature_matrix(histories: Histories, spec: EncodingSpec, readouts: Readouts) -> FeatureMatrix:
+    """Return the readout features of some cutoffs with their names, for baselines and experts.
 
-    Returns:
-        Scaled values ``[readout, feature]``, ids ``[readout, column]``.
+    Without the calendar: from one year of cutoffs trees and regressions learn the level of single
+    dates from it, and it costs them more log loss at a later date than it gains.
     """
-    chunks = list(encoded_chunks(histories, spec, customer, cutoff_us))
-    values = np.concatenate([chunk.readout_values for chunk in chunks])
-    return values, np.concatenate([chunk.readout_ids for chunk in chunks])
+    chunks = list(encoded_chunks(histories, spec, readouts.customer, readouts.cutoff_us))
+    return FeatureMatrix(
+        values=np.concatenate([chunk.readout_values for chunk in chunks]),
+        names=feature_names(spec),
+        ids=np.concatenate([chunk.readout_ids for chunk in chunks]),
+    )
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast.plain import from_plain
 from training.batches import BatchingConfig
+from training.blend.experts import BlendConfig
 from training.data_config import DataConfig
 from training.fitting import FitConfig
 from training.judging import EvaluationConfig
@@ -50,6 +51,7 @@ class RunConfig:
                 batching=from_plain(BatchingConfig, settings["batching"], where="batching"),
                 weights=from_plain(LossWeights, settings["loss"], where="loss"),
                 encoding=data.encoding,
+                blend=from_plain(BlendConfig, settings["blend"], where="blend"),
                 seed=int(settings["seed"]),
             ),
             evaluation=evaluation,

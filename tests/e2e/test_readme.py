@@ -23,7 +23,7 @@ from holdfast.schema import MICROSECONDS_PER_DAY
 from serving.offline import main as score_offline
 from training.data_config import DataConfig
 from training.fitted import FittedModel
-from training.judging import predictions_of
+from training.judging import BLEND, model_predictions
 from training.store import HistoryStore, canonical_tables
 from training.task import Task
 
@@ -182,7 +182,7 @@ def test_offline_and_server_give_the_same_bits_and_the_models_numbers(business: 
     assert offline["num_after"].sum() > 0
     ids = business.store.customer_ids.gather(test.customer).to_list()
     assert offline["customer_id"].to_list() == ids
-    model = predictions_of(FittedModel.load(business.run), business.task, test)
+    model = model_predictions(FittedModel.load(business.run), business.task, test)[BLEND]
     for column, horizon in enumerate((30, 60, 90)):
         found = offline[f"churn_probability_{horizon}d"].to_numpy()
         np.testing.assert_allclose(found, model.probability["churn"][:, column], atol=1e-4, rtol=0)

@@ -11,6 +11,9 @@ from numpy import ndarray
 
 from holdfast.errors import ConfigError
 
+SMALLEST_CATEGORY = 50
+"""Training readouts that hold an id, at least, for it to have a column."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeatureMatrix:
@@ -53,6 +56,38 @@ class FeatureMatrix:
         if name not in self.names:
             raise ConfigError("features", name, f"the features are {list(self.names)}")
         return self.values[:, self.names.index(name)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Categories:
+    """Which ids have a column of their own, 1 where a readout holds the id.
+
+    Attributes:
+        common: Per id column, the ids that were common in training.
+    """
+
+    common: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def fit(cls, features: FeatureMatrix) -> "Categories":
+        """Take the ids that many training readouts hold."""
+        found = []
+        for column in features.ids.T:
+            ids, counts = np.unique(column, return_counts=True)
+            found.append(tuple(int(i) for i in ids[counts >= SMALLEST_CATEGORY]))
+        return cls(common=tuple(found))
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """The id column and the id of every column."""
+        return tuple((column, i) for column, ids in enumerate(self.common) for i in ids)
+
+    def columns(self, features: FeatureMatrix) -> Float32[ndarray, "readout category"]:
+        """Return the columns of some readouts."""
+        held = np.empty((len(features), len(self.pairs)), dtype=np.float32)
+        for position, (column, category) in enumerate(self.pairs):
+            held[:, position] = features.ids[:, column] == category
+        return held
 
 
 def sampled_rows(num: int, *, most: int, seed: int) -> Int64[ndarray, " row"]:

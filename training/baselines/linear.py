@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64
 from numpy import ndarray
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, TweedieRegressor
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # it ships no types
 
-from training.baselines.features import FeatureMatrix, sampled_rows
+from training.baselines.features import Categories, FeatureMatrix, sampled_rows
 from training.baselines.single import Amounts, Effort
 
 MOST_READOUTS = 200_000
 """Fitted on a random sample of this many readouts: a few hundred weights need no more."""
 
-SMALLEST_CATEGORY = 50
 MOST_STANDARD_DEVIATIONS = 4.0
 TWEEDIE_POWER = 1.5
 
@@ -29,68 +29,66 @@ class Design:
     Attributes:
         mean: Of every value column.
         std: Of every value column; 1 where it is constant.
-        categories: Per id column, the ids that have a column.
+        categories: Have a column of their own.
     """
 
-    mean: Float64[ndarray, " feature"]
-    std: Float64[ndarray, " feature"]
-    categories: tuple[tuple[int, ...], ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    categories: Categories
 
     @classmethod
     def fit(cls, features: FeatureMatrix) -> "Design":
         """Take scales and common categories from training readouts."""
         std = features.values.std(axis=0, dtype=np.float64)
-        categories = []
-        for column in features.ids.T:
-            ids, counts = np.unique(column, return_counts=True)
-            categories.append(tuple(int(i) for i in ids[counts >= SMALLEST_CATEGORY]))
         return cls(
-            mean=features.values.mean(axis=0, dtype=np.float64),
-            std=np.where(std > 0, std, 1.0),
-            categories=tuple(categories),
+            mean=tuple(features.values.mean(axis=0, dtype=np.float64).tolist()),
+            std=tuple(np.where(std > 0, std, 1.0).tolist()),
+            categories=Categories.fit(features),
         )
 
     def columns(self, features: FeatureMatrix) -> Float64[ndarray, "readout column"]:
         """Return the regressors."""
-        scaled = (features.values - self.mean) / self.std
+        scaled = (features.values - np.array(self.mean)) / np.array(self.std)
         # A straight line is not to be trusted beyond what it was fitted on.
         scaled = np.clip(scaled, -MOST_STANDARD_DEVIATIONS, MOST_STANDARD_DEVIATIONS)
-        wanted = zip(features.ids.T, self.categories, strict=True)
-        is_category = [column == category for column, categories in wanted for category in categories]
-        return np.column_stack([scaled, *is_category]).astype(np.float64)
+        return np.column_stack([scaled, self.categories.columns(features)]).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearProbability:
-    """A fitted logistic regression."""
+    """A fitted logistic regression, as plain values."""
 
     design: Design
-    model: LogisticRegression
+    weights: tuple[float, ...]
+    intercept: float
 
     def predict(self, features: FeatureMatrix) -> Float64[ndarray, " readout"]:
         """Return probabilities of 1."""
-        return self.model.predict_proba(self.design.columns(features))[:, 1]
+        probability: ndarray = expit(self.design.columns(features) @ np.array(self.weights) + self.intercept)
+        return probability
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearAmount:
-    """A fitted Tweedie regression, in units of the training mean.
+    """A fitted Tweedie regression, log-linear, in units of the training mean, as plain values.
 
     Attributes:
         design: Makes the regressors.
-        model: Log-linear.
+        weights: Of the regressors.
+        intercept: Beside them.
         unit: Training mean.
         most: Largest amount seen in training: predictions are cut there.
     """
 
     design: Design
-    model: TweedieRegressor
+    weights: tuple[float, ...]
+    intercept: float
     unit: float
     most: float
 
     def predict(self, features: FeatureMatrix) -> Amounts:
         """Return expected amounts; a mean alone has no median."""
-        logs = self.design.columns(features) @ self.model.coef_ + self.model.intercept_
+        logs = self.design.columns(features) @ np.array(self.weights) + self.intercept
         expected = self.unit * np.exp(np.minimum(logs, np.log(self.most / self.unit)))
         return Amounts(expected=expected, median=None)
 
@@ -117,7 +115,9 @@ class Linear:
         model = LogisticRegression(C=self.inverse_penalty, solver="newton-cholesky", max_iter=200)
         with threadpool_limits(effort.threads):
             model.fit(design.columns(features), happened > 0.5)
-        return LinearProbability(design=design, model=model)
+        return LinearProbability(
+            design=design, weights=tuple(model.coef_[0].tolist()), intercept=float(model.intercept_[0])
+        )
 
     def fit_amount(
         self, features: FeatureMatrix, values: Float[ndarray, " readout"], effort: Effort
@@ -131,4 +131,10 @@ class Linear:
         )
         with threadpool_limits(effort.threads):
             model.fit(design.columns(features), amounts / unit)
-        return LinearAmount(design=design, model=model, unit=unit, most=float(amounts.max()))
+        return LinearAmount(
+            design=design,
+            weights=tuple(model.coef_.tolist()),
+            intercept=float(model.intercept_),
+            unit=unit,
+            most=float(amounts.max()),
+        )

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Float64
 from numpy import ndarray
 
-from training.baselines.features import FeatureMatrix
+from training.baselines.features import Categories, FeatureMatrix
 from training.baselines.single import Amounts, Effort
 
 DEFAULTS: dict[str, Any] = {
@@ -23,8 +23,6 @@ DEFAULTS: dict[str, Any] = {
     "bagging_fraction": 0.8,
     "bagging_freq": 1,
     "lambda_l2": 10.0,
-    "max_cat_to_onehot": 16,
-    "min_data_per_group": 100,
 }
 """Tuned on the validation cutoff of Online Retail II, where they differ little."""
 
@@ -32,29 +30,51 @@ TWEEDIE_POWER = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Boosted:
+    """Fitted trees as plain values: LightGBM's own text, and which ids have a column.
+
+    Attributes:
+        text: What LightGBM writes and reads; its numbers have all their digits.
+        categories: Their columns follow the values.
+    """
+
+    text: str
+    categories: Categories
+    booster: lightgbm.Booster = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Read the text."""
+        object.__setattr__(self, "booster", lightgbm.Booster(model_str=self.text))
+
+    def predict(self, features: FeatureMatrix) -> Float64[ndarray, " readout"]:
+        """Return what the trees' objective predicts."""
+        return np.asarray(self.booster.predict(_table(features, self.categories)), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TreesProbability:
     """Fitted trees with a logistic link."""
 
-    booster: lightgbm.Booster
+    trees: Boosted
 
     def predict(self, features: FeatureMatrix) -> Float64[ndarray, " readout"]:
         """Return probabilities of 1."""
-        return _predict(self.booster, features)
+        return self.trees.predict(features)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreesAmount:
-    """Fitted trees for the mean, and others for the median, both in units of the training mean."""
+    """Fitted trees for the log of the mean, others for the median, both in units of the training mean."""
 
-    mean: lightgbm.Booster
-    median: lightgbm.Booster
+    mean: Boosted
+    median: Boosted
     unit: float
 
     def predict(self, features: FeatureMatrix) -> Amounts:
         """Return expected amounts and medians."""
         return Amounts(
-            expected=self.unit * _predict(self.mean, features),
-            median=self.unit * np.maximum(_predict(self.median, features), 0.0),
+            expected=self.unit * self.mean.predict(features),
+            median=self.unit * np.maximum(self.median.predict(features), 0.0),
         )
 
 
@@ -74,7 +94,7 @@ class Trees:
         self, features: FeatureMatrix, happened: Float[ndarray, " readout"], effort: Effort
     ) -> TreesProbability:
         """Minimise log loss."""
-        return TreesProbability(booster=self._boosted(features, happened, effort, objective="binary"))
+        return TreesProbability(trees=self._boosted(features, happened, effort, objective="binary"))
 
     def fit_amount(
         self, features: FeatureMatrix, values: Float[ndarray, " readout"], effort: Effort
@@ -90,22 +110,17 @@ class Trees:
             unit=unit,
         )
 
-    def _boosted(
-        self, features: FeatureMatrix, labels: ndarray, effort: Effort, **objective: Any
-    ) -> lightgbm.Booster:
-        table = _table(features)
-        first_id = features.values.shape[1]
+    def _boosted(self, features: FeatureMatrix, labels: ndarray, effort: Effort, **objective: Any) -> Boosted:
+        categories = Categories.fit(features)
         data = lightgbm.Dataset(
-            table,
+            _table(features, categories),
             np.ascontiguousarray(labels, dtype=np.float64),
-            categorical_feature=list(range(first_id, table.shape[1])),
             params={"verbosity": -1, "min_data_in_bin": 3},
         )
         # A leaf of a hundred needs thousands of readouts; on few ones leaves shrink with the data.
         smallest = min(DEFAULTS["min_data_in_leaf"], max(1, len(features) // 50))
         parameters = DEFAULTS | {
             "min_data_in_leaf": smallest,
-            "min_data_per_group": smallest,
             "seed": effort.seed,
             "num_threads": effort.threads,
             # The same trees on every run: histograms added up in another order differ in the last bits.
@@ -113,13 +128,11 @@ class Trees:
             "force_row_wise": True,
             "verbosity": -1,
         }
-        return lightgbm.train(parameters | self.parameters | objective, data, num_boost_round=self.num_rounds)
+        booster = lightgbm.train(
+            parameters | self.parameters | objective, data, num_boost_round=self.num_rounds
+        )
+        return Boosted(text=booster.model_to_string(), categories=categories)
 
 
-def _table(features: FeatureMatrix) -> ndarray:
-    return np.concatenate([features.values.astype(np.float64), features.ids.astype(np.float64)], axis=1)
-
-
-def _predict(booster: lightgbm.Booster, features: FeatureMatrix) -> ndarray:
-    answer: ndarray = np.asarray(booster.predict(_table(features)), dtype=np.float64)
-    return answer
+def _table(features: FeatureMatrix, categories: Categories) -> ndarray:
+    return np.concatenate([features.values, categories.columns(features)], axis=1).astype(np.float64)

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from holdfast.encoding.padding import EVENT_INPUTS, INPUT_NAMES
 from holdfast.schema import Schema, Target, horizon_grid_days
+from training.blend.blend import FittedBlend
+from training.blend.joined import blended
+from training.blend.layers import expert_layer
 from training.calibration import Calibration, calibrated
 from training.model.distributions import log_survival, lognormal_log_mean, lognormal_quantiles
 from training.model.model import SequenceModel
@@ -18,23 +21,31 @@ from training.model.outputs import RawOutputs
 
 
 class ScoringGraph(nn.Module):
-    """The model, its calibration and the arithmetic of its answers as one function of tensors.
+    """The model, the experts beside it, calibration and answers as one function of tensors.
 
     Attributes:
         input_names: Names of the arguments of :meth:`forward`, in order.
         output_names: Names of what it returns, in order.
     """
 
-    def __init__(self, model: SequenceModel, calibration: Calibration) -> None:
+    def __init__(
+        self, model: SequenceModel, calibration: Calibration, blend: FittedBlend | None = None
+    ) -> None:
         """Join the parts.
 
         Args:
             model: The trained model; it is put into evaluation mode.
-            calibration: Fitted on a later window than the weights.
+            calibration: Of the model alone, fitted on a later window than the weights; a blend
+                brings its own.
+            blend: The experts beside the model and how they are joined, or None.
         """
         super().__init__()
-        self.model = model
-        self.calibration = calibration
+        self.model, self.blend = model, blend
+        self.calibration = calibration if blend is None else blend.calibration
+        experts = blend.experts if blend is not None else {}
+        self.experts = nn.ModuleDict(
+            {name: expert_layer(name, expert, model.spec) for name, expert in experts.items()}
+        )
         self.schema, self.levels = model.spec.schema, model.config.quantile_levels
         self.input_names: tuple[str, ...] = INPUT_NAMES
         self.output_names: tuple[str, ...] = output_names(self.schema)
@@ -53,6 +64,9 @@ class ScoringGraph(nn.Module):
         named = dict(zip(self.input_names, inputs, strict=True))
         batch = {name: x if name in EVENT_INPUTS else x.unsqueeze(1) for name, x in named.items()}
         raw = self.model(batch).map_readouts(lambda x: x.squeeze(1))
+        if self.blend is not None:
+            said = [expert(named["readout_values"], named["readout_ids"]) for expert in self.experts.values()]
+            raw = blended(raw, said, self.blend.weights, self.schema)
         answers = answer(calibrated(raw, self.calibration), self.schema, self.levels)
         return tuple(answers[name] for name in self.output_names)
 

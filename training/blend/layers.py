@@ -1,0 +1,180 @@
+"""The experts as layers: readout features in, answers to every question out.
+
+They deliberately repeat in float32 what :mod:`training.baselines` says, for the exported graph;
+tests hold both together.
+"""
+
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy import ndarray
+from torch import Tensor, nn
+
+from holdfast.encoding import EncodingSpec
+from holdfast.graph import TREES_DOMAIN, TREES_OPSET
+from training.baselines.linear import MOST_STANDARD_DEVIATIONS, LinearAmount, LinearProbability
+from training.baselines.single import ConstantProbability
+from training.baselines.trees import Boosted, TreesAmount, TreesProbability
+from training.blend.experts import AmountExpert, Expert, ProbabilityExpert
+from training.blend.questions import MAX_LOGIT, Questions, is_survival
+from training.blend.tree_arrays import TreeArrays
+
+_NO_LIMIT = 1e30
+
+
+def expert_layer(name: str, expert: Expert, spec: EncodingSpec) -> nn.Module:
+    """Return the layer of an expert.
+
+    Args:
+        name: ``trees`` or ``linear``.
+        expert: The fitted expert.
+        spec: The encoding, for the sizes of its inputs.
+
+    Returns:
+        A module of readout values ``[batch, feature]`` and ids ``[batch, column]``, which gives
+        ``[batch, question]`` as :class:`training.blend.questions.Questions` numbers them.
+    """
+    return {"trees": TreeLayer, "linear": LinearLayer}[name](expert, spec)
+
+
+class TreeLayer(nn.Module):
+    """All trees of an expert as one operator; torch walks them itself, step by step.
+
+    Attributes:
+        arrays: The trees, which the exporter writes into the operator.
+    """
+
+    def __init__(self, expert: Expert, spec: EncodingSpec) -> None:
+        """Flatten the trees."""
+        super().__init__()
+        questions = Questions.of(spec.schema)
+        models = expert.models(questions)
+        boosted = [_boosted(model) for model in models]
+        pairs = sorted({pair for trees in boosted if trees is not None for pair in trees.categories.pairs})
+        num_values = spec.readout_value_size
+        columns = [
+            [*range(num_values), *(num_values + pairs.index(pair) for pair in trees.categories.pairs)]
+            if trees is not None
+            else []
+            for trees in boosted
+        ]
+        arrays = self.arrays = TreeArrays.of(boosted, columns)
+        self.id_column = _fixed(np.array([column for column, _ in pairs], dtype=np.int64))
+        self.category = _fixed(np.array([category for _, category in pairs], dtype=np.int64))
+        num_leaves, num_nodes = len(arrays.leaf_value), len(arrays.feature)
+        # For torch, leaves are nodes behind the others that lead to themselves.
+        children = np.where(arrays.children < 0, num_nodes - 1 - arrays.children, arrays.children)
+        leaves = np.arange(num_nodes, num_nodes + num_leaves)
+        self._node_feature = torch.from_numpy(np.pad(arrays.feature, (0, num_leaves)))
+        self._node_threshold = torch.from_numpy(np.pad(arrays.threshold, (0, num_leaves)))
+        self._node_children = torch.from_numpy(np.concatenate([children, np.stack([leaves, leaves], axis=1)]))
+        base = arrays.base + np.array([_offset(model) for model in models], dtype=np.float32)
+        self.base = _fixed(base)
+        self.sign = _fixed(_signs(questions))
+
+    def forward(
+        self, values: Float[Tensor, "batch feature"], ids: Int64[Tensor, "batch column"]
+    ) -> Float[Tensor, "batch question"]:
+        """Return the answers."""
+        is_category = torch.eq(ids.index_select(1, self.id_column), self.category)
+        features = torch.cat([values, is_category.to(values.dtype)], dim=1)
+        # A size taken with len() would be frozen into the graph.
+        scores = self.base.expand(values.shape[0], -1)
+        if len(self.arrays.roots):
+            walk = self._operator if torch.compiler.is_exporting() else self._walked
+            scores = scores + walk(features)
+        return torch.clamp(scores, -_NO_LIMIT, _NO_LIMIT) * self.sign
+
+    def _operator(self, features: Tensor) -> Tensor:
+        """Stand for the operator while the graph is traced; the exporter fills in the trees."""
+        shape = (features.shape[0], len(self.arrays.base))
+        return torch.onnx.ops.symbolic(
+            f"{TREES_DOMAIN}::TreeEnsemble",
+            (features,),
+            {"n_targets": len(self.arrays.base)},
+            dtype=features.dtype,
+            shape=shape,
+            version=TREES_OPSET,
+        )
+
+    def _walked(self, features: Tensor) -> Tensor:
+        arrays = self.arrays
+        node = torch.from_numpy(arrays.roots).expand(features.shape[0], -1)
+        for _ in range(arrays.depth):
+            is_second = features.gather(1, self._node_feature[node]) > self._node_threshold[node]
+            node = self._node_children[node, is_second.long()]
+        leaf = node - len(arrays.feature)
+        value, target = torch.from_numpy(arrays.leaf_value)[leaf], torch.from_numpy(arrays.leaf_target)[leaf]
+        return torch.zeros(features.shape[0], len(arrays.base)).scatter_add(1, target, value)
+
+
+class LinearLayer(nn.Module):
+    """All regressions of an expert; the columns of categories are looked up."""
+
+    def __init__(self, expert: Expert, spec: EncodingSpec) -> None:
+        """Stack the weights."""
+        super().__init__()
+        questions = Questions.of(spec.schema)
+        models = expert.models(questions)
+        shape, num_values = (len(models), spec.readout_value_size), spec.readout_value_size
+        mean, std, weights = np.zeros(shape), np.ones(shape), np.zeros(shape)
+        tables = [np.zeros((size, len(models))) for size in spec.readout_id_sizes]
+        intercept, most = np.zeros(len(models)), np.full(len(models), _NO_LIMIT)
+        for row, model in enumerate(models):
+            if isinstance(model, LinearProbability | LinearAmount):
+                mean[row], std[row] = model.design.mean, model.design.std
+                weights[row], intercept[row] = model.weights[:num_values], model.intercept
+                pairs = model.design.categories.pairs
+                for (column, category), weight in zip(pairs, model.weights[num_values:], strict=True):
+                    tables[column][category, row] = weight
+            if isinstance(model, LinearAmount):
+                most[row] = math.log(model.most / model.unit)
+        offset = np.array([_offset(model) for model in models])
+        self.mean, self.std, self.weights = _fixed(mean), _fixed(std), _fixed(weights)
+        self.intercept, self.most, self.offset = _fixed(intercept), _fixed(most), _fixed(offset)
+        self.tables = nn.ParameterList(_fixed(table) for table in tables)
+        self.sign = _fixed(_signs(questions))
+
+    def forward(
+        self, values: Float[Tensor, "batch feature"], ids: Int64[Tensor, "batch column"]
+    ) -> Float[Tensor, "batch question"]:
+        """Return the answers."""
+        scaled = (values[:, None, :] - self.mean) / self.std
+        scaled = torch.clamp(scaled, -MOST_STANDARD_DEVIATIONS, MOST_STANDARD_DEVIATIONS)
+        scores = (scaled * self.weights).sum(dim=2) + self.intercept
+        for column, table in enumerate(self.tables):
+            scores = scores + table[ids[:, column]]
+        return (torch.minimum(scores, self.most) + self.offset) * self.sign
+
+
+def _boosted(model: ProbabilityExpert | AmountExpert) -> Boosted | None:
+    if isinstance(model, TreesProbability):
+        return model.trees
+    return model.mean if isinstance(model, TreesAmount) else None
+
+
+def _offset(model: ProbabilityExpert | AmountExpert) -> float:
+    """Return what is added to a model's score: the log of its unit, or all that a constant says."""
+    if isinstance(model, TreesAmount | LinearAmount):
+        return math.log(model.unit)
+    if isinstance(model, ConstantProbability) and not math.isnan(model.probability):
+        logit = math.log(model.probability) - math.log1p(-model.probability)
+        return min(max(logit, -MAX_LOGIT), MAX_LOGIT)
+    return 0.0
+
+
+def _signs(questions: Questions) -> ndarray:
+    """Return -1 where a model gives the logit of the event and the question is survival."""
+    signs = np.ones(len(questions))
+    for target in questions.targets:
+        if target.kind == "time_to_event" and not is_survival(target):
+            signs[questions.columns[target.name]] = -1.0
+    return signs
+
+
+def _fixed(array: ndarray) -> nn.Parameter:
+    """Return a constant of the graph; float32 unless it holds integers."""
+    tensor = torch.from_numpy(array)
+    return nn.Parameter(tensor.float() if tensor.is_floating_point() else tensor, requires_grad=False)
