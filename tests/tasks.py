@@ -7,19 +7,24 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 import yaml
 
 from builders import DAY, START_US, random_histories, small_schema
+from holdfast.histories import Histories
 from holdfast.plain import from_plain
 from training.batches import BatchingConfig
 from training.blend.experts import BlendConfig
 from training.cutoffs import TrainPolicy
 from training.fit_encoding import EncodingSettings
+from training.fitted import FittedModel
 from training.fitting import FitConfig
 from training.labels import Labeller
 from training.losses import LossWeights
 from training.model import ModelConfig
+from training.model.graph import answer
 from training.module import OptimiserConfig
+from training.predict import feature_matrix, predict_raw
 from training.splits import temporal_splits
 from training.task import Task
 
@@ -70,6 +75,17 @@ def tiny_config(
         blend=BlendConfig(experts=experts, prior_std=1.0),
         seed=seed,
     )
+
+
+@torch.no_grad()
+def python_answers(
+    fitted: FittedModel, histories: Histories, customer: np.ndarray, cutoff_us: np.ndarray
+) -> dict[str, torch.Tensor]:
+    """Return the answers that the exported graph must give, with LightGBM's own trees."""
+    raw = predict_raw(fitted.model, histories, customer=customer, cutoff_us=cutoff_us)
+    features = feature_matrix(histories, fitted.spec, customer=customer, cutoff_us=cutoff_us)
+    joined = fitted.joined(raw, fitted.ask_experts(features))
+    return answer(joined, fitted.spec.schema, fitted.model.config.quantile_levels)
 
 
 def quiet_trainer(folder: Path, *, extra: tuple[pl.Callback, ...] = ()) -> Callable[..., pl.Trainer]:

@@ -3,6 +3,7 @@
 It deliberately does not know Lightning: a checkpoint to resume from is another file.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch
 from holdfast.encoding import EncodingSpec
 from holdfast.errors import ArtifactError
 from holdfast.plain import from_plain, to_plain
+from training.baselines import FeatureMatrix
 from training.blend.blend import FittedBlend
-from training.calibration import Calibration
-from training.model import ModelConfig, SequenceModel, TargetScales
+from training.calibration import Calibration, calibrated
+from training.model import ModelConfig, RawOutputs, SequenceModel, TargetScales
+from training.outcomes import Predictions
 
 FORM = 2
 FILE_NAME = "model.pt"
@@ -37,6 +40,21 @@ class FittedModel:
     def spec(self) -> EncodingSpec:
         """The encoding that the model was fitted with."""
         return self.model.spec
+
+    def ask_experts(self, features: FeatureMatrix) -> dict[str, Predictions]:
+        """Return what every expert beside the model says alone; nothing where there is none."""
+        return {} if self.blend is None else self.blend.predictions(self.spec.schema, features)
+
+    def joined(self, raw: RawOutputs, said: Mapping[str, Predictions]) -> RawOutputs:
+        """Return the calibrated outputs of what is exported.
+
+        Args:
+            raw: Uncalibrated outputs of the sequence model.
+            said: What the experts said about the same readouts.
+        """
+        if self.blend is None:
+            return calibrated(raw, self.calibration)
+        return calibrated(self.blend.blended(raw, said, self.spec.schema), self.blend.calibration)
 
     def save(self, folder: Path) -> Path:
         """Write ``model.pt``: a dictionary of plain values and tensors, complete or not at all."""

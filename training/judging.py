@@ -129,9 +129,10 @@ def model_predictions(fitted: FittedModel, task: Task, readouts: Readouts) -> di
     alone = {SEQUENCE: predictions_from(calibrated(raw, fitted.calibration), task.schema, levels)}
     if fitted.blend is None:
         return alone
-    said = fitted.blend.predictions(task.schema, feature_matrix(task.histories, fitted.spec, readouts))
-    together = calibrated(fitted.blend.blended(raw, said, task.schema), fitted.blend.calibration)
-    return {BLEND: predictions_from(together, task.schema, levels)} | alone | said
+    said = fitted.ask_experts(
+        feature_matrix(task.histories, fitted.spec, customer=readouts.customer, cutoff_us=readouts.cutoff_us)
+    )
+    return {BLEND: predictions_from(fitted.joined(raw, said), task.schema, levels)} | alone | said
 
 
 @torch.no_grad()
@@ -159,7 +160,10 @@ def baseline_predictions(
         return {}
     train = expert_readouts(task.readouts(task.fit_split, seed=seed), seed=seed)
     outcomes = task.outcomes(train, task.fit_split)
-    features, asked = (feature_matrix(task.histories, spec, part) for part in (train, readouts))
+    features, asked = (
+        feature_matrix(task.histories, spec, customer=part.customer, cutoff_us=part.cutoff_us)
+        for part in (train, readouts)
+    )
     threads = torch.get_num_threads()
     return {
         name: fit_baseline(name, task.schema, features, outcomes, seed=seed, threads=threads).predict(asked)

@@ -114,7 +114,7 @@ def _plant(graph: onnx_ir.Graph, arrays: TreeArrays) -> None:
     """Write the trees into the operator that was traced for them: tracing long lists takes long."""
     for node in graph:
         if (node.domain, node.op_type) == (TREES_DOMAIN, "TreeEnsemble"):
-            for name, values in _tree_attributes(arrays).items():
+            for name, values in tree_attributes(arrays).items():
                 node.attributes[name] = (
                     onnx_ir.AttrTensor(name, onnx_ir.tensor(values))
                     if name in _TREE_TENSORS
@@ -125,7 +125,7 @@ def _plant(graph: onnx_ir.Graph, arrays: TreeArrays) -> None:
 _TREE_TENSORS = frozenset({"nodes_modes", "nodes_splits", "leaf_weights"})
 
 
-def _tree_attributes(arrays: TreeArrays) -> dict[str, np.ndarray]:
+def tree_attributes(arrays: TreeArrays) -> dict[str, np.ndarray]:
     """Return the attributes of ``ai.onnx.ml.TreeEnsemble`` beside the number of targets."""
     first, second = arrays.children.T
     return {

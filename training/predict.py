@@ -19,7 +19,6 @@ from training.baselines import FeatureMatrix
 from training.batches import split_by_length
 from training.model import RawOutputs, SequenceModel
 from training.model.outputs import concatenate
-from training.task import Readouts
 
 READOUTS_AT_ONCE = 4_096
 """Cutoffs encoded at a time: bounds the memory, whatever is asked."""
@@ -39,13 +38,19 @@ def encoded_chunks(
         yield encode(histories.take(people), cutoffs, spec)
 
 
-def feature_matrix(histories: Histories, spec: EncodingSpec, readouts: Readouts) -> FeatureMatrix:
+def feature_matrix(
+    histories: Histories,
+    spec: EncodingSpec,
+    *,
+    customer: Int64[ndarray, " readout"],
+    cutoff_us: Int64[ndarray, " readout"],
+) -> FeatureMatrix:
     """Return the readout features of some cutoffs with their names, for baselines and experts.
 
     Without the calendar: from one year of cutoffs trees and regressions learn the level of single
     dates from it, and it costs them more log loss at a later date than it gains.
     """
-    chunks = list(encoded_chunks(histories, spec, readouts.customer, readouts.cutoff_us))
+    chunks = list(encoded_chunks(histories, spec, customer, cutoff_us))
     return FeatureMatrix(
         values=np.concatenate([chunk.readout_values for chunk in chunks]),
         names=feature_names(spec),

@@ -3,7 +3,7 @@
 It deliberately does not know the model: baselines and networks answer the same task.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -69,6 +69,9 @@ class Task:
     labeller: Labeller
     splits: Splits
     fit_on: Literal["train", "refit"] = "train"
+    _drawn: dict[tuple[Split, int], Readouts] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @property
     def fit_split(self) -> Split:
@@ -99,7 +102,7 @@ class Task:
         )
 
     def readouts(self, split: Split, *, seed: int = 0) -> Readouts:
-        """Draw and label every eligible cutoff of a split.
+        """Draw and label every eligible cutoff of a split, once: many steps of a run ask for the same.
 
         Args:
             split: One of ``splits``.
@@ -111,6 +114,8 @@ class Task:
         Raises:
             ConfigError: Nobody is eligible, or only one class is there to learn from or judge by.
         """
+        if (split, seed) in self._drawn:
+            return self._drawn[split, seed]
         customers = np.arange(self.histories.num_customers, dtype=np.int64)
         customer, cutoff_us = split.draw(self.labeller, customers, np.random.default_rng([seed, 2]))
         if not len(customer):
@@ -119,7 +124,8 @@ class Task:
             )
         labels = self.labeller.label(customer, cutoff_us, observed_until_us=split.observed_until_us)
         check_learnable(labels, self.schema, name=split.name)
-        return Readouts(customer=customer, cutoff_us=cutoff_us, labels=labels)
+        drawn = Readouts(customer=customer, cutoff_us=cutoff_us, labels=labels)
+        return self._drawn.setdefault((split, seed), drawn)
 
     def outcomes(self, readouts: Readouts, split: Split) -> Outcomes:
         """Return what came after the cutoffs of a split, in the form that predictions are compared with."""

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import to_batch
+from tasks import python_answers
 from trained import Trained
 
 from builders import DAY, START_US, histories_of_lengths, random_histories
@@ -20,7 +21,6 @@ from holdfast.vocabulary import Dictionary
 from serving.predictor import Predictions
 from training.calibration import calibrated
 from training.model.graph import answer
-from training.predict import predict_raw
 
 AS_OF_US = START_US + 450 * DAY
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
@@ -53,21 +53,15 @@ def test_company_changes_no_answer(trained: Trained, seed: int, length: int, nei
 
 
 def test_torch_and_onnx_agree_on_every_length(trained: Trained) -> None:
-    """The server's predictor and the calibrated model, within 1e-4, for 0, 1, 2, most and more events."""
+    """The server's predictor and the calibrated blend, within 1e-4, for 0, 1, 2, most and more events."""
     most = trained.fitted.spec.max_events
     lengths = np.array([0, 1, 2, 3, most - 1, most, most + 1, 5 * most])
     histories = histories_of_lengths(np.random.default_rng(1), lengths, span_days=360)
     num = len(lengths)
     found = trained.predictor.predict(histories, np.full(num, START_US + 361 * DAY))
     assert found.num_used.tolist() == [0, 1, 2, 3, most - 1, most, most, most]
-    raw = predict_raw(
-        trained.fitted.model,
-        histories,
-        customer=np.arange(num),
-        cutoff_us=np.full(num, START_US + 361 * DAY),
-    )
-    levels = trained.fitted.model.config.quantile_levels
-    wanted = answer(calibrated(raw, trained.fitted.calibration), trained.task.schema, levels)
+    cutoff_us = np.full(num, START_US + 361 * DAY)
+    wanted = python_answers(trained.fitted, histories, np.arange(num), cutoff_us)
     assert set(wanted) == set(found.outputs)
     for name, values in wanted.items():
         np.testing.assert_allclose(found.outputs[name], values, atol=1e-4, rtol=1e-4, err_msg=name)

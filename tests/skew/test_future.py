@@ -142,7 +142,7 @@ def test_what_comes_after_training_changes_nothing_that_is_fitted_on_it(seed: in
 
 
 def test_what_comes_after_the_test_cutoff_changes_no_weight(trained: Trained, tmp_path: Path) -> None:
-    """A whole fit, averaging and calibration included, ends in the same bits without the test window."""
+    """A whole fit, with experts, blend and calibrations, ends in the same bits without the test window."""
     task = trained.task
     changed = other_future(np.random.default_rng(0), task.histories, task.splits.validation.observed_until_us)
     refitted: FittedModel = fit(
@@ -153,5 +153,7 @@ def test_what_comes_after_the_test_cutoff_changes_no_weight(trained: Trained, tm
     )
     assert refitted.spec == trained.fitted.spec
     assert refitted.calibration == trained.fitted.calibration
+    assert refitted.blend is not None
+    assert refitted.blend == trained.fitted.blend, "experts, their weights, and the calibration of the blend"
     for name, weight in trained.fitted.model.state_dict().items():
         assert torch.equal(weight, refitted.model.state_dict()[name]), name

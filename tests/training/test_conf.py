@@ -38,7 +38,7 @@ def composed(command: str, *overrides: str) -> DictConfig:
 
 def test_every_group_is_one_that_training_knows() -> None:
     """A new group shows up here, and every option of it below."""
-    assert GROUPS == ["data", "experiment", "logger", "model", "optimiser", "trainer"]
+    assert GROUPS == ["blend", "data", "experiment", "logger", "model", "optimiser", "trainer"]
     assert COMMANDS == ["download", "evaluate", "prepare", "simulate", "train"]
 
 

@@ -51,6 +51,7 @@ def test_the_same_seed_gives_the_same_bits(fitted: FittedModel, tmp_path: Path) 
     for name, value in weights(fitted).items():
         assert torch.equal(value, weights(again)[name]), name
     assert again.calibration == fitted.calibration
+    assert again.blend == fitted.blend
     assert any(not torch.equal(v, weights(other)[n]) for n, v in weights(fitted).items())
 
 
@@ -66,6 +67,7 @@ def test_a_killed_run_ends_where_the_uninterrupted_one_does(
     for name, value in weights(fitted).items():
         assert torch.equal(value, weights(resumed)[name]), name
     assert resumed.calibration == fitted.calibration
+    assert resumed.blend == fitted.blend
 
 
 def test_checkpoints_are_plain_dictionaries(tmp_path: Path) -> None:
@@ -86,6 +88,8 @@ def test_a_fitted_model_loads_to_the_same_answers(fitted: FittedModel, tmp_path:
     assert torch.equal(mine.survival["churn"], other.survival["churn"])
     assert again.spec == fitted.spec
     assert again.calibration == fitted.calibration
+    assert fitted.blend is not None
+    assert again.blend == fitted.blend
 
 
 def test_predictions_come_in_the_order_asked(fitted: FittedModel) -> None:
@@ -142,9 +146,13 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
     assert factors[12] == 0.0
 
 
-def test_refitted_weights_are_neither_validated_nor_calibrated(tmp_path: Path) -> None:
+def test_refitted_weights_are_neither_validated_nor_weighed_nor_calibrated(tmp_path: Path) -> None:
     """They have seen the validation window: nothing later is left to calibrate on, and no warning is due."""
     task = replace(TASK, fit_on="refit")
     refitted = fit(task, tiny_config(num_steps=4), trainer=quiet_trainer(tmp_path), folder=tmp_path)
     assert refitted.calibration == Calibration()
+    assert refitted.blend is not None
+    assert refitted.blend.calibration == Calibration()
+    weights = {row for rows in refitted.blend.weights.weights.values() for row in rows}
+    assert weights == {(1 / 3, 1 / 3, 1 / 3)}, "nothing is left to weigh the experts on"
     assert task.readouts(task.fit_split).cutoff_us.max() > TASK.readouts(TASK.fit_split).cutoff_us.max()

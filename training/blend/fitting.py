@@ -64,7 +64,8 @@ def fit_experts(
     if not config.experts:
         return {}
     train = expert_readouts(train, seed=seed)
-    features, outcomes = feature_matrix(task.histories, spec, train), task.outcomes(train, task.fit_split)
+    features = feature_matrix(task.histories, spec, customer=train.customer, cutoff_us=train.cutoff_us)
+    outcomes = task.outcomes(train, task.fit_split)
     threads = torch.get_num_threads()
     return {
         name: fit_expert(name, task.schema, features, outcomes, seed=seed, threads=threads)
@@ -96,7 +97,9 @@ def fit_blend(
         config: What is blended.
     """
     schema, questions = task.schema, Questions.of(task.schema)
-    features = feature_matrix(task.histories, spec, validation)
+    features = feature_matrix(
+        task.histories, spec, customer=validation.customer, cutoff_us=validation.cutoff_us
+    )
     said = {name: expert.baseline(name, schema).predict(features) for name, expert in experts.items()}
     answers = [questions.answers(predictions) for predictions in said.values()]
     judged = Judged(

@@ -149,7 +149,7 @@ def _mixed(
         return never_rising((ordered * ordered.new_tensor(by_expert)).sum(dim=-2))
     logs = torch.clamp(said, -MAX_LOG_AMOUNT, MAX_LOG_AMOUNT)
     # A weight of 0 takes its expert out, whatever it says.
-    log_weights = [[math.log(max(weight, 1e-30)) for weight in row] for row in by_expert]
+    log_weights = [[math.log(max(weight, 1e-300)) for weight in row] for row in by_expert]
     return torch.logsumexp(logs + logs.new_tensor(log_weights), dim=-2)
 
 

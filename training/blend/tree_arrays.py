@@ -69,8 +69,9 @@ class TreeArrays:
 def rounded_down(values: Float[ndarray, " value"]) -> Float32[ndarray, " value"]:
     """Return the largest float32 that is not above each value; infinite ones stay within float32."""
     most = np.finfo(np.float32).max
-    nearest = np.clip(values, -most, most).astype(np.float32)
-    down: ndarray = np.where(nearest > values, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+    within = np.clip(values, -most, most)
+    nearest = within.astype(np.float32)
+    down: ndarray = np.where(nearest > within, np.nextafter(nearest, np.float32(-most)), nearest)
     return down.astype(np.float32)
 
 
