@@ -1,4 +1,4 @@
-"""What an ONNX file may contain: standard operators of one version, and no file beside it.
+"""What an ONNX file may contain: standard operators and trees of one version, and no file beside it.
 
 It deliberately does not know how to run a graph, nor does it need the onnx package: protobuf
 reads the few parts that the check looks at, and both export and loading call it.
@@ -36,13 +36,9 @@ _STANDARD_OPERATORS = """
     Identity NonZero OneHot Pad Range Reshape ReverseSequence ScatterElements ScatterND Shape Size Slice Split
     Squeeze Tile Transpose Trilu Unsqueeze
 """
-_TREE_OPERATORS = """
-    LinearClassifier LinearRegressor Normalizer Scaler TreeEnsemble TreeEnsembleClassifier
-    TreeEnsembleRegressor
-"""
 ALLOWED_OPERATORS = {
     "": frozenset(_STANDARD_OPERATORS.split()),
-    TREES_DOMAIN: frozenset(_TREE_OPERATORS.split()),
+    TREES_DOMAIN: frozenset({"TreeEnsemble"}),
 }
 """By domain, deterministic operators without control flow, text, sequences or randomness."""
 
@@ -55,7 +51,7 @@ def check_graph(data: bytes, *, opset: int) -> None:
         opset: Version of the standard operators that it must declare.
 
     Raises:
-        ConfigError: It is no ONNX file, declares another version or another domain, uses an
+        ConfigError: It is no ONNX file, declares another version (of the trees' too), uses an
             operator that is not allowed, or refers to data in another file.
     """
     model = _model_class()()

@@ -7,15 +7,18 @@ from onnx import TensorProto, helper
 
 from builders import small_spec
 from holdfast.errors import ConfigError
-from holdfast.graph import ALLOWED_OPERATORS, check_graph
+from holdfast.graph import ALLOWED_OPERATORS, TREES_DOMAIN, TREES_OPSET, check_graph
 
 
-def one_node(node: onnx.NodeProto, *, domains: tuple[str, ...] = ("",), **parts: object) -> onnx.ModelProto:
+def one_node(
+    node: onnx.NodeProto, *, domains: tuple[str, ...] = ("",), trees_opset: int = TREES_OPSET, **parts: object
+) -> onnx.ModelProto:
     """Return a model of one node."""
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
     out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
     graph = helper.make_graph([node], "one", [value], [out], **parts)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid(domain, OPSET) for domain in domains])
+    versions = [(domain, trees_opset if domain == TREES_DOMAIN else OPSET) for domain in domains]
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid(*version) for version in versions])
 
 
 def refuse(model: onnx.ModelProto, match: str, *, opset: int = OPSET) -> None:
@@ -56,8 +59,21 @@ def test_another_domain_is_refused() -> None:
 
 def test_trees_are_allowed() -> None:
     """Gradient-boosted trees live in the same graph."""
-    node = helper.make_node("TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml")
-    check_graph(one_node(node, domains=("", "ai.onnx.ml")).SerializeToString(), opset=OPSET)
+    node = helper.make_node("TreeEnsemble", ["x"], ["y"], domain=TREES_DOMAIN)
+    check_graph(one_node(node, domains=("", TREES_DOMAIN)).SerializeToString(), opset=OPSET)
+
+
+@pytest.mark.parametrize(
+    ("operator", "version", "match"),
+    [
+        ("TreeEnsembleRegressor", TREES_OPSET, r"got 'ai\.onnx\.ml\.TreeEnsembleRegressor'"),
+        ("TreeEnsemble", 3, r"opset of ai\.onnx\.ml: got 3, but it must be 5"),
+    ],
+)
+def test_other_trees_are_refused(operator: str, version: int, match: str) -> None:
+    """One form of trees, of one version, is what export writes and tests hold to LightGBM."""
+    node = helper.make_node(operator, ["x"], ["y"], domain=TREES_DOMAIN)
+    refuse(one_node(node, domains=("", TREES_DOMAIN), trees_opset=version), match)
 
 
 def test_a_forbidden_operator_inside_an_attribute_is_found() -> None:
