@@ -3,7 +3,8 @@
 It deliberately fits no baseline on anything but the model's own training cutoffs and inputs.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,7 @@ from numpy import ndarray
 from holdfast.encoding import EncodingSpec
 from holdfast.errors import ConfigError, DataError
 from holdfast.schema import Schema
-from training.baselines import BASELINES, fit_baseline
+from training.baselines import BASELINE_NAMES, BUYING_MODELS, fit_baseline, fit_buy_till_you_die
 from training.blend.fitting import expert_readouts
 from training.calibration import calibrated
 from training.data_config import TruthConfig
@@ -24,10 +25,12 @@ from training.evaluation import TRUTH, EvaluationResult, evaluate
 from training.fitted import FittedModel
 from training.model import RawOutputs
 from training.model.graph import answer
-from training.outcomes import Predictions
+from training.outcomes import Outcomes, Predictions
 from training.predict import feature_matrix, predict_raw
 from training.store import HistoryStore
 from training.task import Readouts, Task
+
+_LOG = logging.getLogger(__name__)
 
 SEQUENCE = "sequence"
 """Name of the sequence model alone in tables and reports."""
@@ -59,9 +62,9 @@ class EvaluationConfig:
         Raises:
             ConfigError: Naming it.
         """
-        unknown = [name for name in self.baselines if name not in BASELINES]
+        unknown = [name for name in self.baselines if name not in BASELINE_NAMES]
         if unknown:
-            raise ConfigError("evaluation.baselines", unknown, f"the baselines are {sorted(BASELINES)}")
+            raise ConfigError("evaluation.baselines", unknown, f"the baselines are {list(BASELINE_NAMES)}")
 
     def check_unseen(self, fit_on: str) -> None:
         """Refuse to judge weights on a window that they were fitted on.
@@ -72,6 +75,25 @@ class EvaluationConfig:
         if self.split == "validation" and fit_on == "refit":
             limit = "weights fitted with cutoffs.fit_on=refit have seen the validation window"
             raise ConfigError("evaluation.split", self.split, limit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """The eligible cutoffs of a window, what every model said there, and what came.
+
+    Attributes:
+        split: Name of the window.
+        readouts: The cutoffs.
+        outcomes: What came.
+        predictions: By model, in the order of tables.
+        main: The model that the others are compared with.
+    """
+
+    split: str
+    readouts: Readouts
+    outcomes: Outcomes
+    predictions: Mapping[str, Predictions]
+    main: str
 
 
 def judge(
@@ -97,6 +119,29 @@ def judge(
     Raises:
         ConfigError: The weights have seen the window.
     """
+    asked = ask(fitted, task, store, config=config, truth=truth)
+    return evaluate(
+        task.schema,
+        split=asked.split,
+        customer=asked.readouts.customer,
+        cutoff_us=asked.readouts.cutoff_us,
+        outcomes=asked.outcomes,
+        predictions=asked.predictions,
+        main=asked.main,
+        num_replicates=config.num_bootstrap,
+        seed=config.seed,
+    )
+
+
+def ask(
+    fitted: FittedModel,
+    task: Task,
+    store: HistoryStore,
+    *,
+    config: EvaluationConfig,
+    truth: TruthConfig | None,
+) -> Asked:
+    """Ask a model, baselines and truth about every eligible cutoff of a window; see :func:`judge`."""
     config.check_unseen(task.fit_on)
     seed, split = config.seed, task.splits.test if config.split == "test" else task.splits.validation
     readouts = task.readouts(split, seed=seed)
@@ -106,16 +151,12 @@ def judge(
     predictions |= baseline_predictions(fitted.spec, task, readouts, others, seed=seed)
     if truth is not None:
         predictions[TRUTH] = true_predictions(truth.path, task, store, readouts)
-    return evaluate(
-        task.schema,
+    return Asked(
         split=split.name,
-        customer=readouts.customer,
-        cutoff_us=readouts.cutoff_us,
+        readouts=readouts,
         outcomes=task.outcomes(readouts, split),
         predictions=predictions,
         main=SEQUENCE if fitted.blend is None else BLEND,
-        num_replicates=config.num_bootstrap,
-        seed=seed,
     )
 
 
@@ -155,7 +196,29 @@ def predictions_from(raw: RawOutputs, schema: Schema, levels: tuple[float, ...])
 def baseline_predictions(
     spec: EncodingSpec, task: Task, readouts: Readouts, names: Sequence[str], *, seed: int
 ) -> dict[str, Predictions]:
-    """Fit baselines on the cutoffs and readout features that the model was fitted on, and ask them."""
+    """Fit baselines on the cutoffs and inputs that the model was fitted on, and ask them.
+
+    Returns:
+        By name, in the order given; without those that have no answer to any of the targets,
+        which are told to the log.
+    """
+    on_features = [name for name in names if name not in BUYING_MODELS]
+    said = _feature_predictions(spec, task, readouts, on_features, seed=seed)
+    for name in names:
+        if name in BUYING_MODELS:
+            until_us = task.fit_split.observed_until_us
+            buying = fit_buy_till_you_die(name, task.histories, spec, until_us=until_us, seed=seed)
+            if buying is None:
+                _LOG.info("%s is left out: no target is a silence after repeated purchases", name)
+            else:
+                asked = {"customer": readouts.customer, "cutoff_us": readouts.cutoff_us}
+                said[name] = buying.predict(task.histories, **asked)
+    return {name: said[name] for name in names if name in said}
+
+
+def _feature_predictions(
+    spec: EncodingSpec, task: Task, readouts: Readouts, names: Sequence[str], *, seed: int
+) -> dict[str, Predictions]:
     if not names:
         return {}
     train = expert_readouts(task.readouts(task.fit_split, seed=seed), seed=seed)

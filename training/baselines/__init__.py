@@ -1,7 +1,8 @@
-"""The models that everybody trusts, on the readout features: what a network has to beat.
+"""The models that everybody trusts: what a network has to beat.
 
-They deliberately know neither events nor tensors: a matrix with names goes in, predictions in
-the form of :mod:`training.outcomes` come out.
+They deliberately know no tensors: a matrix of readout features with names goes in, or for the
+models of repeat buying the purchases of a history, and predictions in the form of
+:mod:`training.outcomes` come out.
 
     features    the matrix
     single      what fits one horizon or one amount
@@ -9,9 +10,25 @@ the form of :mod:`training.outcomes` come out.
     linear      logistic and Tweedie regression
     trees       gradient-boosted trees
     targetwise  one of them for every target and horizon
+    purchases   how often, since when and for how much somebody bought
+    buying      BG/NBD, Pareto/NBD and Gamma-Gamma
+    btyd        one of the former with the latter, for the targets that they answer
 """
 
+from training.baselines.btyd import BUYING_MODELS, BuyTillYouDie, fit_buy_till_you_die
 from training.baselines.features import FeatureMatrix
 from training.baselines.targetwise import BASELINES, Baseline, fit_baseline
 
-__all__ = ["BASELINES", "Baseline", "FeatureMatrix", "fit_baseline"]
+BASELINE_NAMES = (*BASELINES, *BUYING_MODELS)
+"""By which configuration, tables and reports know them."""
+
+__all__ = [
+    "BASELINES",
+    "BASELINE_NAMES",
+    "BUYING_MODELS",
+    "Baseline",
+    "BuyTillYouDie",
+    "FeatureMatrix",
+    "fit_baseline",
+    "fit_buy_till_you_die",
+]
