@@ -2,11 +2,13 @@
 
 It deliberately knows neither models nor the page of the report.
 
-    result   predictions and outcomes to plain values for JSON
-    table    the result for the terminal
+    questions  one target and horizon to its metrics with resamples
+    result     predictions and outcomes to plain values for JSON
+    table      the result for the terminal
 """
 
-from training.evaluation.result import TRUTH, EvaluationResult, evaluate
+from training.evaluation.questions import TRUTH
+from training.evaluation.result import EvaluationResult, evaluate
 from training.evaluation.table import render_table
 
 __all__ = ["TRUTH", "EvaluationResult", "evaluate", "render_table"]

@@ -5,7 +5,6 @@ It deliberately does not know how predictions were made, and draws nothing:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
@@ -14,28 +13,22 @@ from numpy import ndarray
 
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema, Target
-from training.metrics.amount import amount_metrics
-from training.metrics.bootstrap import CONFIDENCE, Bootstrap, Sample, num_replicates_for
+from training.evaluation.questions import (
+    TRUTH,
+    Interval,
+    Question,
+    interval_of,
+    known,
+    plain,
+    shares_of_best,
+    unit_of,
+)
+from training.metrics.bootstrap import CONFIDENCE, Bootstrap, num_replicates_for
 from training.metrics.curves import decile_rows, gains_points, reliability_bins, roc_points
-from training.metrics.probability import probability_metrics
 from training.outcomes import Outcomes, Predictions
 from training.splits import iso
 
-TRUTH = "truth"
-"""Name of the model that knows what the simulator knows."""
-
-WITHOUT_INTERVAL = frozenset({"calibration_error", "decile_mape"})
-"""Sums of absolute values only grow by resampling: their percentiles would lie above the value."""
-
 FORM = 1
-
-
-class Interval(TypedDict):
-    """A value with its 95 % interval; None where it is not defined or has no interval."""
-
-    value: float | None
-    low: float | None
-    high: float | None
 
 
 class ModelResult(TypedDict):
@@ -99,15 +92,6 @@ class EvaluationResult(TypedDict):
     confidence: float
     targets: list[TargetResult]
     seconds: NotRequired[float]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Question:
-    """Labels and predictions of one target and horizon, on readouts where the label is known."""
-
-    labels: ndarray
-    predicted: Mapping[str, ndarray]
-    median: Mapping[str, ndarray]
 
 
 def evaluate(
@@ -177,14 +161,6 @@ def evaluate(
     )
 
 
-def unit_of(schema: Schema, target: Target) -> str:
-    """Return what an amount is counted in: the currency, the field's unit, or nothing."""
-    field = next((field for field in schema.fields if field.name == target.field), None)
-    if field is None:
-        return ""
-    return schema.currency if field.kind == "money" else field.unit
-
-
 def _answered(
     target: Target,
     at: int,
@@ -196,102 +172,38 @@ def _answered(
     num_replicates: int,
     seed: int,
 ) -> HorizonResult:
-    labels = (
-        outcomes.happened[target.name][:, at]
-        if target.name in outcomes.happened
-        else outcomes.values[target.name]
-    )
-    is_known = ~np.isnan(labels)
-    question, left_out = _question(target, at, labels, is_known, predictions)
+    question, is_known = Question.of(target, at, outcomes, predictions), known(target, at, outcomes)
+    labels = question.labels
     result = HorizonResult(
         horizon_days=target.horizons_days[at],
-        num_readouts=int(is_known.sum()),
+        num_readouts=len(labels),
         num_unknown=int((~is_known).sum()),
-        mean=_plain(labels[is_known].mean(dtype=np.float64)) if is_known.any() else None,
+        mean=plain(labels.mean()) if len(labels) else None,
         models={},
         differences={},
-        left_out=left_out,
+        left_out=dict(question.left_out),
     )
-    if not is_known.any():
+    if not len(labels):
         return result
     bootstrap = Bootstrap(customer[is_known], num_replicates=num_replicates, seed=seed)
-    samples = {name: _samples(target, question, name, bootstrap) for name in question.predicted}
+    samples = {name: question.samples(name, bootstrap) for name in question.predicted}
     for name, own in samples.items():
-        shares = _shares_of_best(own, samples[TRUTH]) if TRUTH in samples and name != TRUTH else {}
-        metrics = {metric: _interval(metric, sample) for metric, sample in (own | shares).items()}
-        result["models"][name] = ModelResult(metrics=metrics, curves=_curves(target, question, name))
+        shares = shares_of_best(own, samples[TRUTH]) if TRUTH in samples and name != TRUTH else {}
+        metrics = {metric: interval_of(metric, sample) for metric, sample in (own | shares).items()}
+        result["models"][name] = ModelResult(metrics=metrics, curves=_curves(question, name))
     for name, other in samples.items():
         if main in samples and name != main:
             common = [metric for metric in samples[main] if metric in other]
             result["differences"][name] = {
-                metric: _interval(metric, samples[main][metric].minus(other[metric])) for metric in common
+                metric: interval_of(metric, samples[main][metric].minus(other[metric]), is_difference=True)
+                for metric in common
             }
     return result
 
 
-def _question(
-    target: Target, at: int, labels: ndarray, is_known: ndarray, predictions: Mapping[str, Predictions]
-) -> tuple[_Question, dict[str, int]]:
-    predicted, median, left_out = {}, {}, {}
-    for name, said in predictions.items():
-        if target.name in said.probability:
-            answer = said.probability[target.name][:, at]
-        elif target.name in said.expected:
-            answer = said.expected[target.name]
-        else:
-            continue
-        num_missing = int((~np.isfinite(answer[is_known])).sum())
-        if num_missing:
-            left_out[name] = num_missing
-            continue
-        predicted[name] = answer[is_known].astype(np.float64)
-        if target.name in said.median:
-            median[name] = said.median[target.name][is_known].astype(np.float64)
-    return _Question(labels=labels[is_known].astype(np.float64), predicted=predicted, median=median), left_out
-
-
-def _samples(target: Target, question: _Question, name: str, bootstrap: Bootstrap) -> dict[str, Sample]:
+def _curves(question: Question, name: str) -> dict[str, list[Any]]:
     labels, predicted = question.labels, question.predicted[name]
-    if target.kind == "time_to_event":
-        return bootstrap.samples(lambda weights: probability_metrics(labels, predicted, weights))
-    return bootstrap.samples(
-        lambda weights: amount_metrics(labels, predicted, question.median.get(name), weights)
-    )
-
-
-def _shares_of_best(own: Mapping[str, Sample], best: Mapping[str, Sample]) -> dict[str, Sample]:
-    if "auroc" in own:
-        return {
-            "share_of_best_auroc": _share(own["auroc"], best["auroc"], 0.0),
-            "share_of_best_above_chance": _share(own["auroc"], best["auroc"], 0.5),
-        }
-    return {"share_of_best_gini": _share(own["normalised_gini"], best["normalised_gini"], 0.0)}
-
-
-def _share(own: Sample, best: Sample, start: float) -> Sample:
-    values = np.concatenate([[own.value], own.replicates]) - start
-    bests = np.concatenate([[best.value], best.replicates]) - start
-    shares = np.divide(values, bests, out=np.full(len(values), np.nan), where=bests > 0)
-    return Sample(value=float(shares[0]), replicates=shares[1:])
-
-
-def _interval(metric: str, sample: Sample) -> Interval:
-    estimate = sample.estimate()
-    has_interval = metric not in WITHOUT_INTERVAL
-    return Interval(
-        value=_plain(estimate.value),
-        low=_plain(estimate.low) if has_interval else None,
-        high=_plain(estimate.high) if has_interval else None,
-    )
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _curves(target: Target, question: _Question, name: str) -> dict[str, list[Any]]:
-    labels, predicted = question.labels, question.predicted[name]
-    if target.kind == "time_to_event":
+    if question.target.kind == "time_to_event":
         return {
             "roc": roc_points(labels, predicted),
             "gains": gains_points(labels, predicted),

@@ -9,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
+from training.evaluation.questions import TRUTH, Interval
+from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

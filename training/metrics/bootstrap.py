@@ -5,12 +5,14 @@ It deliberately does not know which metric; it gives weights and takes numbers.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 CONFIDENCE = 0.95
+IntervalKind = Literal["percentile", "basic", "squared"]
 _NUMBERS_AT_ONCE = 100_000
 """Fewer than fit into a cache of a core, more than make the calls worth it."""
 
@@ -39,14 +41,27 @@ class Sample:
     value: float
     replicates: Float64[ndarray, " replicate"]
 
-    def estimate(self) -> Estimate:
-        """Return the percentile interval, from the replicates where the metric is defined."""
+    def estimate(self, kind: IntervalKind = "percentile") -> Estimate:
+        """Return the value with an interval from the replicates where the metric is defined.
+
+        Args:
+            kind: ``percentile``: quantiles of the replicates. The others are for sums of absolute
+                errors, which every sampling raises: the replicates stand as far above the value as
+                the value stands above the truth, so their distances are taken off the value
+                (Davison and Hinkley 1997, eq. 5.6). ``basic``: for a difference of two of them;
+                ``squared``: for one itself, on the scale of squares, where the noise of the data
+                and that of resampling add up, so that an error of 0 is held too.
+        """
         defined = self.replicates[~np.isnan(self.replicates)]
         if not len(defined) or np.isnan(self.value):
             return Estimate(value=self.value, low=np.nan, high=np.nan)
         tail = (1.0 - CONFIDENCE) / 2.0
-        low, high = np.quantile(defined, [tail, 1.0 - tail])
-        return Estimate(value=self.value, low=float(low), high=float(high))
+        low, high = (float(bound) for bound in np.quantile(defined, [tail, 1.0 - tail]))
+        if kind == "basic":
+            low, high = 2 * self.value - high, 2 * self.value - low
+        elif kind == "squared":
+            low, high = (max(2 * self.value**2 - bound**2, 0.0) ** 0.5 for bound in (high, low))
+        return Estimate(value=self.value, low=low, high=high)
 
     def minus(self, other: "Sample") -> "Sample":
         """Return the paired difference to another model's sample."""
@@ -72,21 +87,23 @@ class Bootstrap:
         for row in self._counts:
             row[:] = np.bincount(rng.integers(0, num, num), minlength=num) if num else 0
 
-    def samples(self, metrics: Metrics) -> dict[str, Sample]:
+    def samples(self, metrics: Metrics, rows: ndarray | None = None) -> dict[str, Sample]:
         """Compute metrics on the data and on every replicate.
 
         Args:
             metrics: From weights to metrics by name, over all replicates given at once.
+            rows: Only these readouts (positions or a mask), with the customers drawn as for all.
 
         Returns:
             One sample per metric.
         """
-        num = len(self._position)
+        position = self._position if rows is None else self._position[rows]
+        num = len(position)
         values = {name: float(column[0]) for name, column in metrics(np.ones((1, num))).items()}
         at_once = max(1, _NUMBERS_AT_ONCE // max(1, num))
         parts: dict[str, list[ndarray]] = {name: [] for name in values}
         for start in range(0, len(self._counts), at_once):
-            weights = self._counts[start : start + at_once, self._position].astype(np.float64)
+            weights = self._counts[start : start + at_once, position].astype(np.float64)
             for name, column in metrics(weights).items():
                 parts[name].append(column)
         return {

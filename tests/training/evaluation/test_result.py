@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from builders import DAY, START_US, small_schema
 from holdfast.errors import ConfigError
 from training.evaluation import EvaluationResult, evaluate, render_table
-from training.evaluation.result import unit_of
+from training.evaluation.questions import unit_of
 from training.evaluation.table import best_models, columns_of
 from training.metrics.ranking import Ranking
 from training.outcomes import Outcomes, Predictions
@@ -160,12 +160,18 @@ def test_one_class_has_no_auroc_and_no_curve() -> None:
     assert model["metrics"]["log_loss"]["value"] > 0
 
 
-def test_resampling_upward_metrics_have_no_interval() -> None:
-    """Sums of absolute errors grow by resampling itself."""
+def test_metrics_that_resampling_raises_have_intervals_too() -> None:
+    """Sums of absolute errors: the interval lies below what resampling gives, and never below 0."""
     outcomes, ours = case()
-    result = judged(outcomes, {"ours": ours})
-    assert horizon_of(result, "churn")["models"]["ours"]["metrics"]["calibration_error"]["low"] is None
-    assert horizon_of(result, "spend")["models"]["ours"]["metrics"]["decile_mape"]["high"] is None
+    _, other = case(seed=5)
+    result = judged(outcomes, {"ours": ours, "other": other})
+    for target, metric in (("churn", "calibration_error"), ("spend", "decile_mape")):
+        asked = horizon_of(result, target)
+        found = asked["models"]["ours"]["metrics"][metric]
+        assert 0 <= found["low"] <= found["high"]
+        assert found["low"] < found["value"]
+        difference = asked["differences"]["other"][metric]
+        assert difference["low"] < difference["high"]
 
 
 def test_same_seed_same_result() -> None:

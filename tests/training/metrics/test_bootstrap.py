@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.metrics import Bootstrap
+from training.metrics import Bootstrap, probability_metrics
 from training.metrics.bootstrap import Metrics, num_replicates_for
 
 
@@ -87,3 +87,38 @@ def test_no_replicates_give_no_interval() -> None:
 def test_fewer_replicates_on_many_readouts() -> None:
     """Bounded on both sides."""
     assert [num_replicates_for(n) for n in (0, 10_000, 100_000, 10**7)] == [500, 500, 200, 100]
+
+
+def test_some_readouts_with_the_customers_drawn_for_all() -> None:
+    """A part gets, in every replicate, the weights that it has within the whole."""
+    values = np.random.default_rng(0).normal(size=90)
+    customer = np.arange(90) // 3
+    bootstrap = Bootstrap(customer, num_replicates=30, seed=1)
+    rows = np.arange(0, 90, 3)
+    part = bootstrap.samples(mean_of(values[rows]), rows)["mean"]
+    own = Bootstrap(customer[rows], num_replicates=30, seed=1).samples(mean_of(values[rows]))["mean"]
+    assert part.value == pytest.approx(values[rows].mean())
+    # Every customer is in the part: drawing only them draws the same.
+    np.testing.assert_allclose(part.replicates, own.replicates)
+    is_part = np.isin(np.arange(90), rows)
+    np.testing.assert_array_equal(
+        bootstrap.samples(mean_of(values[rows]), is_part)["mean"].replicates, part.replicates
+    )
+
+
+@pytest.mark.parametrize(("shift", "true_error"), [(0.0, 0.0), (0.08, 0.08)])
+def test_the_interval_of_the_calibration_error_holds_the_truth(shift: float, true_error: float) -> None:
+    """The value alone lies above it, of a known error and of none at all."""
+    num_covered, values = 0, []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        truth = rng.uniform(0.2, 0.8, 800)
+        came = (rng.random(800) < truth).astype(np.float64)
+        bootstrap = Bootstrap(np.arange(800), num_replicates=80, seed=seed)
+        said = truth + shift
+        sample = bootstrap.samples(lambda weights, y=came, p=said: probability_metrics(y, p, weights))
+        estimate = sample["calibration_error"].estimate("squared")
+        num_covered += estimate.low <= true_error <= estimate.high
+        values.append(estimate.value)
+    assert np.mean(values) > true_error
+    assert num_covered >= 17
