@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 
 QUIET = ("show_progress=false", "threads=1")
+TRAINING = ("training.train", "training.compare", "training.ablate")
 # "none" leaves logging alone; "disabled" would silence the loggers of every test that comes after.
 NO_LOGS = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 
@@ -19,7 +20,7 @@ def run_command(module: str, *arguments: str) -> None:
     Raises:
         SystemExit: As the process would end, where it ends with an error.
     """
-    quiet = QUIET if module == "training.train" else ()
+    quiet = QUIET if module in TRAINING else ()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", [module, *arguments, *quiet, *NO_LOGS])
         import_module(module).main()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 
 from training.data_config import DataConfig
 
@@ -71,3 +72,36 @@ def shop_mapping(folder: Path, tables: dict[str, pl.DataFrame], **changes: Any) 
 def shop_config(folder: Path, tables: dict[str, pl.DataFrame] | None = None, **changes: Any) -> DataConfig:
     """Return :func:`shop_mapping` as a configuration; without tables, that of :func:`shop_events`."""
     return DataConfig.from_plain(shop_mapping(folder, tables or {"events": shop_events()}, **changes))
+
+
+def purchases(*, everybody_stays: bool = False) -> pl.DataFrame:
+    """Return 420 days of purchases every ten days; every other customer stops after a while."""
+    rows = [
+        (f"customer {number}", START + timedelta(days=10 * step + number % 7), "purchase", 10.0, "web")
+        for number in range(30)
+        for step in range(42 if everybody_stays or number % 2 else 20 + number % 15)
+    ]
+    columns = ["customer_id", "occurred_at", "event_type", "amount", "channel"]
+    return pl.DataFrame(rows, schema=columns, orient="row")
+
+
+def write_shop(folder: Path, events: pl.DataFrame, **changes: Any) -> str:
+    """Write the data set ``shop`` into a folder, with cutoffs that suit :func:`purchases`.
+
+    Args:
+        folder: Its ``conf/data`` gets the YAML file, its ``data`` the table.
+        events: The table.
+        changes: Keys of the data set to replace.
+
+    Returns:
+        The override with which Hydra finds it.
+    """
+    mapping = shop_mapping(folder / "data", {"events": events})
+    days = {
+        name: [(START + timedelta(days=day)).isoformat()]
+        for name, day in (("validation", 250), ("test", 320))
+    }
+    mapping |= {"cutoffs": {"train": {}, **days}, **changes}
+    (folder / "conf" / "data").mkdir(parents=True)
+    (folder / "conf" / "data" / "shop.yaml").write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    return f"hydra.searchpath=[file://{folder / 'conf'}]"

@@ -21,7 +21,9 @@ from training.simulate.config import simulation_config
 CONF = Path(CONFIG_DIR)
 SURFACE = Path(__file__).with_name("override_surface.txt")
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
-OPTIONS = sorted((file.parent.name, file.stem) for file in CONF.glob("*/*.yaml"))
+OPTIONS = sorted(
+    (file.parent.name, file.stem) for file in CONF.glob("*/*.yaml") if file.parent.name != "ablation"
+)
 COMMANDS = sorted(file.stem for file in CONF.glob("*.yaml"))
 RENEW = (
     f"delete tests/training/{SURFACE.name} and run this test twice: the first run writes it anew and fails"
@@ -31,15 +33,17 @@ RENEW = (
 def composed(command: str, *overrides: str) -> DictConfig:
     """Return what a command line composes, as its entry point gets it."""
     # A run's folder is known to Hydra alone, once it runs.
-    known = ("run_dir=/somewhere",) if command == "train" else ()
+    known = {"train": ("run_dir=/somewhere",)} | dict.fromkeys(
+        ("compare", "ablate"), ("run_dir=/somewhere", "out=/somewhere")
+    )
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose(command, overrides=[*known, *overrides])
+        return compose(command, overrides=[*known.get(command, ()), *overrides])
 
 
 def test_every_group_is_one_that_training_knows() -> None:
     """A new group shows up here, and every option of it below."""
-    assert GROUPS == ["blend", "data", "experiment", "logger", "model", "optimiser", "trainer"]
-    assert COMMANDS == ["download", "evaluate", "prepare", "simulate", "train"]
+    assert GROUPS == ["ablation", "blend", "data", "experiment", "logger", "model", "optimiser", "trainer"]
+    assert COMMANDS == ["ablate", "compare", "download", "evaluate", "prepare", "simulate", "train"]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -51,6 +55,20 @@ def test_every_option_composes_and_builds_a_run(group: str, option: str) -> None
         assert config.data.name == option
     if group == "experiment":
         assert RunConfig.from_plain(plain(composed("train"))) != config
+
+
+@pytest.mark.parametrize("option", sorted(file.stem for file in CONF.glob("ablation/*.yaml")))
+def test_every_variant_of_every_ablation_composes_and_builds_a_run(option: str) -> None:
+    """Each on validation without baselines, and none is the default under another name."""
+    default = RunConfig.from_plain(plain(composed("ablate")))
+    assert (default.evaluation.split, default.evaluation.baselines) == ("validation", ())
+    for overrides in composed("ablate", f"ablation={option}").ablation.variants.values():
+        assert RunConfig.from_plain(plain(composed("ablate", *overrides))) != default
+
+
+def test_comparing_composes_what_training_does() -> None:
+    """Beside its own keys: whoever compares gets the default model."""
+    assert RunConfig.from_plain(plain(composed("compare"))) == RunConfig.from_plain(plain(composed("train")))
 
 
 @pytest.mark.parametrize("command", ["prepare", "download"])

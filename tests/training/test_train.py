@@ -2,16 +2,14 @@
 
 import os
 from contextlib import chdir
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 import torch
-import yaml
 from commands import run_command
-from data_set_builder import START, shop_mapping
+from data_set_builder import purchases, write_shop
 
 # Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
@@ -19,31 +17,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
 SMALL = ("model=tiny", "optimiser.num_steps=2", "optimiser.warmup_steps=1", "logger=none")
 
 
-def purchases(*, everybody_stays: bool = False) -> pl.DataFrame:
-    """Return 420 days of purchases every ten days; every other customer stops after a while."""
-    rows = [
-        (f"customer {number}", START + timedelta(days=10 * step + number % 7), "purchase", 10.0, "web")
-        for number in range(30)
-        for step in range(42 if everybody_stays or number % 2 else 20 + number % 15)
-    ]
-    columns = ["customer_id", "occurred_at", "event_type", "amount", "channel"]
-    return pl.DataFrame(rows, schema=columns, orient="row")
-
-
 def train(folder: Path, *overrides: str, events: pl.DataFrame | None = None, **changes: Any) -> None:
     """Run the command on a shop of the folder's own, with keys of the data set replaced."""
-    mapping = shop_mapping(folder / "data", {"events": purchases() if events is None else events})
-    days = {
-        name: [(START + timedelta(days=day)).isoformat()]
-        for name, day in (("validation", 250), ("test", 320))
-    }
-    mapping |= {"cutoffs": {"train": {}, **days}, **changes}
-    (folder / "conf" / "data").mkdir(parents=True)
-    (folder / "conf" / "data" / "shop.yaml").write_text(yaml.safe_dump(mapping), encoding="utf-8")
+    searched = write_shop(folder, purchases() if events is None else events, **changes)
     with chdir(folder):
-        run_command(
-            "training.train", "data=shop", *SMALL, *overrides, f"hydra.searchpath=[file://{folder / 'conf'}]"
-        )
+        run_command("training.train", "data=shop", *SMALL, *overrides, searched)
 
 
 def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *overrides: str, **options: Any) -> str:

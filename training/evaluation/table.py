@@ -23,6 +23,7 @@ class Column:
         better: ``high``, ``low``, or ``one`` for a ratio that should be 1.
         form: Format of the value.
         has_interval: Whether its interval is shown beside it.
+        difference: Format of a difference of two; the value's where it is empty.
     """
 
     metric: str
@@ -30,10 +31,16 @@ class Column:
     better: str
     form: str
     has_interval: bool = False
+    difference: str = ""
+
+    @property
+    def difference_form(self) -> str:
+        """Format of a difference of two."""
+        return self.difference or self.form
 
 
 PROBABILITY_COLUMNS = (
-    Column(metric="auroc", title="AUROC", better="high", form=".3f", has_interval=True),
+    Column(metric="auroc", title="AUROC", better="high", form=".3f", has_interval=True, difference=".4f"),
     Column(metric="average_precision", title="avg. precision", better="high", form=".3f"),
     Column(metric="log_loss", title="log loss", better="low", form=".4f"),
     Column(metric="brier", title="Brier", better="low", form=".4f"),
@@ -42,7 +49,14 @@ PROBABILITY_COLUMNS = (
     Column(metric="share_of_best_auroc", title="of best AUROC", better="high", form=".1%"),
 )
 AMOUNT_COLUMNS = (
-    Column(metric="normalised_gini", title="norm. Gini", better="high", form=".3f", has_interval=True),
+    Column(
+        metric="normalised_gini",
+        title="norm. Gini",
+        better="high",
+        form=".3f",
+        has_interval=True,
+        difference=".4f",
+    ),
     Column(metric="spearman", title="Spearman", better="high", form=".3f"),
     Column(metric="mae_of_mean", title="MAE of mean", better="low", form=",.2f"),
     Column(metric="mae_of_median", title="MAE of median", better="low", form=",.2f"),
@@ -51,6 +65,9 @@ AMOUNT_COLUMNS = (
     Column(metric="total_ratio", title="predicted/actual", better="one", form=".2f"),
     Column(metric="share_of_best_gini", title="of best Gini", better="high", form=".1%"),
 )
+
+COLUMNS = {column.metric: column for column in (*PROBABILITY_COLUMNS, *AMOUNT_COLUMNS)}
+"""All of them by metric."""
 
 
 def render_table(result: EvaluationResult) -> RenderableType:
