@@ -48,7 +48,8 @@ def test_a_comparison_is_made_once_and_taken_up_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two seeds at two origins; a third seed trains only its own runs, and the rest stays as it was."""
-    write_shop(tmp_path, purchases())
+    days = {"validation": ["2024-09-27T12:00:00Z"], "test": ["2024-12-06T12:00:00Z"]}
+    write_shop(tmp_path, purchases(), cutoffs={"train": {}, **days})
     first = run(tmp_path, "training.compare", "seeds=[1,2]", "num_origins=2", "step_days=10")
     assert "there already" not in capsys.readouterr().out
     assert (first["seeds"], len(first["origins"]), first["split"]) == ([1, 2], 2, "test")
