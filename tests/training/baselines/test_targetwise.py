@@ -15,7 +15,7 @@ from training.outcomes import Outcomes
 
 NAMES = tuple(BASELINES)
 # Of so few columns a quarter would mostly be noise.
-FEW_ROUNDS = Trees(num_rounds=30, parameters={"feature_fraction": 0.8})
+FEW_ROUNDS = Trees(num_rounds=30, num_amount_rounds=30, parameters={"feature_fraction": 0.8})
 
 
 def data(
