@@ -8,6 +8,7 @@ from typing import get_type_hints
 import pytest
 from commands import run_command
 from data_set_builder import purchases, write_shop
+from forms import check_form
 
 from training.compare import OWN_KEYS
 from training.comparison.result import (
@@ -41,7 +42,9 @@ def run(folder: Path, command: str, *overrides: str) -> dict:
         searched = f"hydra.searchpath=[file://{folder / 'conf'}]"
         run_command(command, "data=shop", *SMALL, *overrides, searched)
     newest = max(folder.glob("outputs/*/shop/*/comparison.json"), key=lambda path: path.stat().st_mtime_ns)
-    return json.loads(newest.read_text())
+    result = json.loads(newest.read_text())
+    check_form(result, ComparisonResult)
+    return result
 
 
 def test_a_comparison_is_made_once_and_taken_up_again(
