@@ -2,8 +2,8 @@
 
 It deliberately knows neither customers nor calendar: frequency, recency and tenure come as
 arrays, in any one unit of time. Written here because no library of theirs is both kept and small:
-``lifetimes`` is archived, ``btyd`` never left beta, and ``pymc-marketing`` brings a compiler and
-sampler of several hundred megabytes for what are two formulas.
+``lifetimes`` had its last release in 2020, ``btyd`` is a beta of 2022, and ``pymc-marketing`` brings
+25 packages, a compiler and a sampler among them, for what are two formulas.
 
 In both models customers buy as a Poisson process while they are alive, at rates that are gamma
 distributed over customers with shape ``r`` and rate ``alpha``, and drop out unseen. So a history
