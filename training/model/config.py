@@ -12,6 +12,7 @@ from holdfast.errors import ConfigError
 
 EncoderKind = Literal["transformer", "gru", "none"]
 CalendarUse = Literal["output", "input", "none"]
+EventCalendar = Literal["year", "week", "none"]
 CountDistribution = Literal["negative_binomial", "poisson"]
 
 
@@ -38,6 +39,9 @@ class ModelConfig:
         use_linear_path: Whether readout features also reach the heads linearly.
         calendar: Where the calendar of the cutoff enters: added to the ``output`` of the heads,
             mixed into the ``input``, or ``none``.
+        event_calendar: What an event tells about its own date: hour, weekday and day of the
+            ``year``; hour and weekday, ``week``; ``none``. From a year or two of history, the day of
+            the year of an event is as good as its date, and what is learned from it does not last.
         use_tied_amounts: Whether the zero mass of an amount follows the survival head where
             definition and labels allow it.
         sigma_range: Bounds of a lognormal's scale.
@@ -60,6 +64,7 @@ class ModelConfig:
     use_piecewise_linear: bool
     use_linear_path: bool
     calendar: CalendarUse
+    event_calendar: EventCalendar
     use_tied_amounts: bool
     sigma_range: tuple[float, ...]
     count_distribution: CountDistribution

@@ -112,7 +112,9 @@ class EventEmbedding(nn.Module):
         """Take sizes and edges from the spec."""
         super().__init__()
         self.ids = IdEmbedding(spec.event_id_sizes, config.width)
-        self.values = NumberEmbedding(spec.event_value_size, event_edges(spec, config), config.width)
+        # The calendar stands last: hour, weekday and day of the year, two columns each.
+        self.num_values = spec.event_value_size - {"year": 0, "week": 2, "none": 6}[config.event_calendar]
+        self.values = NumberEmbedding(self.num_values, event_edges(spec, config), config.width)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -121,7 +123,7 @@ class EventEmbedding(nn.Module):
         event_values: Float[Tensor, "batch length value_column"],
     ) -> Float[Tensor, "batch length channel"]:
         """Return one vector per event; it depends on nothing but the event."""
-        return self.dropout(self.ids(event_ids) + self.values(event_values))
+        return self.dropout(self.ids(event_ids) + self.values(event_values[..., : self.num_values]))
 
 
 class ReadoutEmbedding(nn.Module):

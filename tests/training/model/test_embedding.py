@@ -84,3 +84,16 @@ def test_an_event_depends_on_nothing_but_itself(spec: EncodingSpec) -> None:
     values[0, 3, 0] += 1.0
     changed = (embedding(ids, values) != before).any(dim=-1)
     assert changed.nonzero().tolist() == [[0, 3]]
+
+
+@pytest.mark.parametrize(("use", "num_seen"), [("year", 6), ("week", 4), ("none", 0)])
+def test_an_event_tells_of_its_date_what_is_asked_for(spec: EncodingSpec, use: str, num_seen: int) -> None:
+    """Hour and weekday stand before the day of the year; what is left out moves nothing."""
+    embedding = EventEmbedding(spec, load_config(event_calendar=use)).eval()
+    ids, values = torch.ones(1, 1, 2, dtype=torch.int64), torch.zeros(1, 1, spec.event_value_size)
+    before, moved = embedding(ids, values), []
+    for column in range(spec.event_value_size - 6, spec.event_value_size):
+        changed = values.clone()
+        changed[..., column] = 1.0
+        moved.append(not torch.equal(embedding(ids, changed), before))
+    assert moved == [True] * num_seen + [False] * (6 - num_seen)
