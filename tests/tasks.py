@@ -62,6 +62,8 @@ def tiny_config(
             learning_rate=2e-3,
             weight_decay=0.02,
             num_steps=num_steps,
+            passes=1.0,
+            steps_range=(1, 1000),
             warmup_steps=2,
             gradient_clip=1.0,
             ema_decay=0.9,

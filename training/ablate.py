@@ -59,7 +59,7 @@ def ablate(settings: DictConfig, compose: Compose, *, console: Console | None = 
         if config.data.store_fingerprint(files=None) != data.store_fingerprint(files=None):
             limit = "a variant may not change what the history store is made of"
             raise ConfigError(f"ablation.variants.{name}", overrides[name], limit)
-    if OmegaConf.select(settings, "data.cutoffs.fit_on") == "refit":
+    if OmegaConf.select(settings, "data.cutoffs.fit_on") not in {None, "train"}:
         console.print("weights see training cutoffs alone here, not every window (cutoffs.fit_on=train)")
     seeds = checked_seeds(settings)
     origins = rolling_origins(data, num=settings.num_origins, step_days=settings.step_days)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -27,6 +27,9 @@ LENGTH_GRID = (
     *(384, 512, 768, 1_024, 1_536, 2_048, 3_072, 4_096),
 )
 """Lengths are padded up to one of these: few shapes, at most a third of padding within a row."""
+
+BATCH_COST_EVENTS = 512
+"""What one more micro-batch costs, in padded events: about the time of its launches on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,7 @@ class MicroBatch:
         inputs: Tensors of :func:`holdfast.encoding.padding.pad_many` by name.
         labels: Labels of every readout slot, ``[batch * readout]`` in row-major order; slots that
             ``readout_is_real`` does not mark repeat the first readout and must be masked.
+        weights: How much every slot counts in the loss; 0 for those that are not real.
         num_readouts: How many slots are real.
         num_events: How many events are real.
         num_padded: How many there are with padding.
@@ -71,6 +75,7 @@ class MicroBatch:
 
     inputs: Mapping[str, Tensor]
     labels: Labels
+    weights: Float[Tensor, "batch readout"]
     num_readouts: int
     num_events: int
     num_padded: int
@@ -78,7 +83,7 @@ class MicroBatch:
     def to(self, device: torch.device) -> "MicroBatch":
         """Return the micro-batch with its inputs on a device."""
         moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=moved)
+        return replace(self, inputs=moved, weights=self.weights.to(device, non_blocking=True))
 
 
 DrawReadouts = Callable[
@@ -89,6 +94,9 @@ DrawReadouts = Callable[
 
 LabelReadouts = Callable[[Int64[ndarray, " readout"], Int64[ndarray, " readout"]], Labels]
 """Labels of cutoffs: (customer in the store, cutoff in microseconds)."""
+
+WeighReadouts = Callable[[Int64[ndarray, " readout"]], Float32[ndarray, " readout"]]
+"""How much cutoffs count in the loss."""
 
 
 class PoolDataset(Dataset[list[MicroBatch]]):
@@ -102,6 +110,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         customers: Int64[ndarray, " customer"],
         draw: DrawReadouts,
         label: LabelReadouts,
+        weigh: WeighReadouts,
         config: BatchingConfig,
         num_steps: int,
         seed: int,
@@ -116,6 +125,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
             customers: Customers with at least one eligible training cutoff.
             draw: Draws cutoffs for a pool.
             label: Labels them.
+            weigh: Weighs them.
             config: Sizes.
             num_steps: Number of optimiser steps.
             seed: Of everything drawn.
@@ -130,7 +140,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
                 "cutoffs.train", 0, "at least one customer must be eligible at a training cutoff"
             )
         self._histories, self._spec, self._config, self._seed = histories, spec, config, seed
-        self._customers, self._draw, self._label = customers, draw, label
+        self._customers, self._draw, self._label, self._weigh = customers, draw, label, weigh
         self._num_steps = num_steps
         self._rank, self._num_ranks = rank, num_ranks
         self._pools_per_epoch = max(1, len(customers) // config.pool_customers)
@@ -157,7 +167,8 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         own = self._histories.take(people)
         cutoffs = share_segments(own, position, cutoff_us, self._spec, min_share=self._config.min_share)
         labels = self._label(people[position], cutoff_us)
-        return micro_batches(encode(own, cutoffs, self._spec), labels, self._config.event_budget, rng)
+        encoded, weights = encode(own, cutoffs, self._spec), self._weigh(cutoff_us)
+        return micro_batches(encoded, labels, self._config.event_budget, weights=weights, rng=rng)
 
     def _pool(self, step: int) -> Int64[ndarray, " pool"]:
         """Return the customers of a step: every epoch visits them in a new random order."""
@@ -168,7 +179,12 @@ class PoolDataset(Dataset[list[MicroBatch]]):
 
 
 def micro_batches(
-    encoded: Encoded, labels: Labels, event_budget: int, rng: np.random.Generator | None = None
+    encoded: Encoded,
+    labels: Labels,
+    event_budget: int,
+    *,
+    weights: Float32[ndarray, " readout"],
+    rng: np.random.Generator | None = None,
 ) -> list[MicroBatch]:
     """Split encoded segments and their labels into micro-batches.
 
@@ -176,6 +192,7 @@ def micro_batches(
         encoded: Ragged inputs.
         labels: One per readout, in the same order.
         event_budget: Padded events of a micro-batch.
+        weights: One per readout, in the same order.
         rng: See :func:`split_by_length`.
 
     Returns:
@@ -190,6 +207,7 @@ def micro_batches(
             MicroBatch(
                 inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
                 labels=labels.take(arrays["readout_row"].reshape(-1)),
+                weights=torch.from_numpy(weights[arrays["readout_row"]] * arrays["readout_is_real"]),
                 num_readouts=int(num_readouts[segments].sum()),
                 num_events=int(encoded.lengths[segments].sum()),
                 num_padded=len(segments) * length,
@@ -218,6 +236,9 @@ def split_by_length(
 ) -> Iterator[tuple[Int64[ndarray, " batch"], int]]:
     """Split segments into micro-batches of like length, longest first.
 
+    Padding costs time, and so does every further batch: neighbouring lengths of the grid share a
+    batch only where their padding is cheaper than one batch more.
+
     Args:
         lengths: Events of every segment.
         budget: Padded events of a micro-batch; one segment alone may exceed it.
@@ -228,12 +249,37 @@ def split_by_length(
     """
     ties = rng.random(len(lengths)) if rng is not None else np.arange(len(lengths))
     order = np.lexsort((ties, -lengths))
-    start = 0
-    while start < len(order):
-        length = padded_length(int(lengths[order[start]]))
+    padded = np.array(LENGTH_GRID)[np.searchsorted(LENGTH_GRID, lengths[order])]
+    for first, last in _cheapest_ranges(padded, budget):
+        length = int(padded[first])
         size = max(1, budget // length)
-        yield order[start : start + size], length
-        start += size
+        for start in range(first, last, size):
+            yield order[start : min(start + size, last)], length
+
+
+def _cheapest_ranges(padded: Int64[ndarray, " segment"], budget: int) -> list[tuple[int, int]]:
+    """Return ranges of segments, each padded to its first length, that cost least together.
+
+    Args:
+        padded: Lengths of the grid, descending: a range may end only where they change.
+        budget: Padded events of a micro-batch.
+    """
+    bounds = [0, *(np.flatnonzero(np.diff(padded)) + 1).tolist(), len(padded)] if len(padded) else [0]
+    # The least cost of everything before a bound, and the bound where its last range begins.
+    least, begins = [0.0], [0]
+    for end in range(1, len(bounds)):
+        costs = []
+        for begin in range(end):
+            length, num = int(padded[bounds[begin]]), bounds[end] - bounds[begin]
+            num_batches = -(-num // max(1, budget // length))
+            costs.append(least[begin] + num * length + num_batches * BATCH_COST_EVENTS)
+        begins.append(int(np.argmin(costs)))
+        least.append(costs[begins[-1]])
+    ranges, end = [], len(bounds) - 1
+    while end > 0:
+        ranges.append((bounds[begins[end]], bounds[end]))
+        end = begins[end]
+    return ranges[::-1]
 
 
 def padded_length(length: int) -> int:

@@ -17,6 +17,8 @@ from holdfast.schema import MICROSECONDS_PER_DAY
 from training.labels import Labeller
 
 PolicyName = Literal["grid", "random", "event", "table"]
+FitOn = Literal["train", "refit", "both"]
+"""See :class:`training.data_config.CutoffsConfig`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class TrainPolicy:
         event_type: ``event``: which events.
         allow_censored: Take cutoffs whose window runs past the next split's first cutoff; their
             labels are censored there, so that training still sees nothing later.
+        half_life_days: A cutoff that lies this much before the newest allowed one counts half as
+            much in the loss; None counts all alike.
     """
 
     policy: PolicyName = "grid"
@@ -45,6 +49,7 @@ class TrainPolicy:
     per_customer: int | None = None
     event_type: str | None = None
     allow_censored: bool = False
+    half_life_days: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict the policy.
@@ -63,6 +68,8 @@ class TrainPolicy:
             raise ConfigError(f"{where}.num", self.num, "it must be at least 1")
         if self.per_customer is not None and self.per_customer < 1:
             raise ConfigError(f"{where}.per_customer", self.per_customer, "it must be at least 1")
+        if self.half_life_days is not None and not self.half_life_days > 0:
+            raise ConfigError(f"{where}.half_life_days", self.half_life_days, "it must be positive, or null")
         if self.policy == "random" and self.per_customer is None:
             raise ConfigError(f"{where}.per_customer", None, "the policy random needs it")
         if (self.event_type is not None) != (self.policy == "event"):

@@ -8,12 +8,12 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from holdfast.errors import ConfigError
 from holdfast.plain import from_plain, to_plain
 from holdfast.schema import Attribute, AttributeKind, ChurnForm, Field, FieldKind, Schema, Target, TargetKind
-from training.cutoffs import TrainPolicy
+from training.cutoffs import FitOn, TrainPolicy
 from training.fit_encoding import EncodingSettings
 from training.source_config import SourceConfig
 from training.times import check_time_zone, parse_instant
@@ -85,14 +85,14 @@ class CutoffsConfig:
         test: Where they are judged, once.
         fit_on: ``train``: weights see windows up to the validation cutoff and are calibrated on
             the validation window; ``refit``: they see every window that ends before the test
-            cutoff, and nothing later is left to calibrate on. Short histories want the latter,
-            once the model is chosen.
+            cutoff, and nothing later is left to calibrate on, which short histories want;
+            ``both``: first the one, for the weights of the blend, then the other.
     """
 
     train: TrainPolicy
     validation: tuple[str, ...]
     test: tuple[str, ...]
-    fit_on: Literal["train", "refit"] = "train"
+    fit_on: FitOn = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

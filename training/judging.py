@@ -72,8 +72,8 @@ class EvaluationConfig:
         Raises:
             ConfigError: They were fitted on every window before the test cutoff.
         """
-        if self.split == "validation" and fit_on == "refit":
-            limit = "weights fitted with cutoffs.fit_on=refit have seen the validation window"
+        if self.split == "validation" and fit_on != "train":
+            limit = f"weights fitted with cutoffs.fit_on={fit_on} have seen the validation window"
             raise ConfigError("evaluation.split", self.split, limit)
 
 
@@ -224,8 +224,10 @@ def _feature_predictions(
     train = expert_readouts(task.readouts(task.fit_split, seed=seed), seed=seed)
     outcomes = task.outcomes(train, task.fit_split)
     features, asked = (
-        feature_matrix(task.histories, spec, customer=part.customer, cutoff_us=part.cutoff_us)
-        for part in (train, readouts)
+        feature_matrix(
+            task.histories, spec, customer=part.customer, cutoff_us=part.cutoff_us, weights=weights
+        )
+        for part, weights in ((train, task.fit_split.weights(train.cutoff_us)), (readouts, None))
     )
     threads = torch.get_num_threads()
     return {

@@ -4,7 +4,7 @@ It deliberately does not know where pools come from, nor what becomes of the wei
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytorch_lightning as pl
@@ -26,8 +26,11 @@ class OptimiserConfig:
     Attributes:
         learning_rate: Peak of AdamW's learning rate.
         weight_decay: Of matrices; vectors (biases, norms) are not decayed.
-        num_steps: Optimiser steps in all.
-        warmup_steps: Steps of linear rise; after them it falls linearly to zero.
+        num_steps: Optimiser steps in all; None takes as many as ``passes`` ask for.
+        passes: How many cutoffs are seen per different training history where ``num_steps`` is
+            None. A few histories bear no more passes than many, so the steps have to follow the data.
+        steps_range: Least and most steps that ``passes`` may come to.
+        warmup_steps: Steps of linear rise, at most a third of all; after them it falls linearly to zero.
         gradient_clip: Largest norm of a step's gradient.
         ema_decay: Of the exponential moving average of the weights; 0 switches it off.
         early_stopping_patience: Validations without improvement after which training stops; None
@@ -38,7 +41,9 @@ class OptimiserConfig:
 
     learning_rate: float
     weight_decay: float
-    num_steps: int
+    num_steps: int | None
+    passes: float
+    steps_range: tuple[int, ...]
     warmup_steps: int
     gradient_clip: float
     ema_decay: float
@@ -53,22 +58,40 @@ class OptimiserConfig:
             ConfigError: Naming the key.
         """
         for name in ("num_steps", "validations", "checkpoint_every_steps"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be at least 1")
-        for name in ("learning_rate", "gradient_clip"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"optimiser.{name}", value, "it must be at least 1")
+        if len(self.steps_range) != 2 or not 1 <= self.steps_range[0] <= self.steps_range[1]:
+            limit = "it must be two ascending numbers of at least 1"
+            raise ConfigError("optimiser.steps_range", self.steps_range, limit)
+        for name in ("learning_rate", "gradient_clip", "passes"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be positive")
-        if not 0 <= self.warmup_steps < self.num_steps:
-            limit = f"it must lie in [0, num_steps = {self.num_steps})"
-            raise ConfigError("optimiser.warmup_steps", self.warmup_steps, limit)
+        if self.warmup_steps < 0:
+            raise ConfigError("optimiser.warmup_steps", self.warmup_steps, "it must be 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError("optimiser.ema_decay", self.ema_decay, "it must lie in [0, 1)")
 
+    def settled(self, *, num_histories: int, readouts_per_step: float) -> "OptimiserConfig":
+        """Return the schedule with its number of steps decided.
+
+        Args:
+            num_histories: Different histories that training cutoffs see.
+            readouts_per_step: How many cutoffs a step takes, on average.
+        """
+        if self.num_steps is not None:
+            return self
+        wanted = round(self.passes * num_histories / max(readouts_per_step, 1.0))
+        least, most = self.steps_range
+        return replace(self, num_steps=min(max(wanted, least), most))
+
     def factor(self, step: int) -> float:
         """Return the share of the peak learning rate at a step: linear up, then linear down to zero."""
-        if step < self.warmup_steps:
-            return (step + 1) / (self.warmup_steps + 1)
-        return max(0.0, (self.num_steps - step) / (self.num_steps - self.warmup_steps))
+        assert self.num_steps is not None, "a schedule is settled before it is run"
+        warmup = min(self.warmup_steps, self.num_steps // 3)
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return max(0.0, (self.num_steps - step) / (self.num_steps - warmup))
 
 
 class TrainingModule(pl.LightningModule):
@@ -143,13 +166,12 @@ class TrainingModule(pl.LightningModule):
         """
         has_next_event = with_next_event and self.model.config.use_next_event
         raw = self.model(batch.inputs, with_next_event=has_next_event)
-        is_real = batch.inputs["readout_is_real"]
-        labels = LabelTensors.of(batch.labels, like=is_real)
-        sums = loss_sums(raw, labels, is_real, self.weights, batch=batch.inputs)
+        labels = LabelTensors.of(batch.labels, like=batch.weights)
+        sums = loss_sums(raw, labels, batch.weights, self.weights, batch=batch.inputs)
         return {
             name: part_weight(name, raw, self.weights)
             * total
-            / max(1, sizes.num_events if name == "next_event" else sizes.num_readouts)
+            / max(1e-6, sizes.num_events if name == "next_event" else sizes.weight)
             for name, (total, _) in sums.items()
         }
 
@@ -174,6 +196,7 @@ class PoolSizes:
     num_readouts: int
     num_events: int
     num_padded: int
+    weight: float
 
     @classmethod
     def of(cls, pool: list[MicroBatch]) -> "PoolSizes":
@@ -182,4 +205,5 @@ class PoolSizes:
             num_readouts=sum(batch.num_readouts for batch in pool),
             num_events=sum(batch.num_events for batch in pool),
             num_padded=sum(batch.num_padded for batch in pool),
+            weight=float(sum(batch.weights.sum() for batch in pool)),
         )

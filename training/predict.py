@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from holdfast.encoding import Cutoffs, EncodingSpec, encode
@@ -44,17 +44,26 @@ def feature_matrix(
     *,
     customer: Int64[ndarray, " readout"],
     cutoff_us: Int64[ndarray, " readout"],
+    weights: Float32[ndarray, " readout"] | None = None,
 ) -> FeatureMatrix:
     """Return the readout features of some cutoffs with their names, for baselines and experts.
 
     Without the calendar: from one year of cutoffs trees and regressions learn the level of single
     dates from it, and it costs them more log loss at a later date than it gains.
+
+    Args:
+        histories: The whole store.
+        spec: The encoding.
+        customer: Customers; any order.
+        cutoff_us: Their cutoffs in UTC microseconds.
+        weights: How much each counts where something is fitted on them.
     """
     chunks = list(encoded_chunks(histories, spec, customer, cutoff_us))
     return FeatureMatrix(
         values=np.concatenate([chunk.readout_values for chunk in chunks]),
         names=feature_names(spec),
         ids=np.concatenate([chunk.readout_ids for chunk in chunks]),
+        weights=weights,
     )
 
 

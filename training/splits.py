@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from holdfast.errors import ConfigError
@@ -26,12 +26,16 @@ class Split:
         candidates: Where its cutoffs come from.
         observed_until_us: The last instant that its labels may look at, inclusive.
         per_customer: Most cutoffs of a customer per draw; None is no limit.
+        newest_us: The last allowed cutoff; None where every cutoff counts alike.
+        half_life_days: How far before ``newest_us`` a cutoff counts half.
     """
 
     name: str
     candidates: Candidates
     observed_until_us: int
     per_customer: int | None = None
+    newest_us: int | None = None
+    half_life_days: float | None = None
 
     def draw(
         self, labeller: Labeller, customers: Int64[ndarray, " customer"], rng: np.random.Generator
@@ -54,6 +58,13 @@ class Split:
             index, cutoff_us = index[chosen], cutoff_us[chosen]
         order = np.lexsort((cutoff_us, index))
         return index[order], cutoff_us[order]
+
+    def weights(self, cutoff_us: Int64[ndarray, " readout"]) -> Float32[ndarray, " readout"]:
+        """Return how much each cutoff counts in the loss: 1 for the newest, half of it per half-life."""
+        if self.half_life_days is None or self.newest_us is None:
+            return np.ones(len(cutoff_us), dtype=np.float32)
+        half_lives = (self.newest_us - cutoff_us) / (self.half_life_days * MICROSECONDS_PER_DAY)
+        return np.exp2(-half_lives).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +259,8 @@ def _train_split(
         candidates=candidates(policy, oldest_us=oldest_us, newest_us=newest_us),
         observed_until_us=until_us,
         per_customer=policy.per_customer,
+        newest_us=newest_us,
+        half_life_days=policy.half_life_days,
     )
 
 

@@ -4,7 +4,6 @@ It deliberately does not know the model: baselines and networks answer the same 
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int64
@@ -12,6 +11,7 @@ from numpy import ndarray
 
 from holdfast.histories import Histories
 from holdfast.schema import Schema
+from training.cutoffs import FitOn
 from training.data_config import DataConfig
 from training.labels import Labeller, Labels
 from training.outcomes import Outcomes, outcomes_of
@@ -60,7 +60,7 @@ class Task:
         histories: All customers, memory-mapped.
         labeller: The only one who looks past a cutoff.
         splits: Train, validation, test, refit.
-        fit_on: The split that weights are fitted on; ``refit`` leaves nothing to calibrate on.
+        fit_on: Which windows weights are fitted on, see :class:`training.data_config.CutoffsConfig`.
     """
 
     name: str
@@ -68,15 +68,15 @@ class Task:
     histories: Histories
     labeller: Labeller
     splits: Splits
-    fit_on: Literal["train", "refit"] = "train"
+    fit_on: FitOn = "train"
     _drawn: dict[tuple[Split, int], Readouts] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
     @property
     def fit_split(self) -> Split:
-        """The split that weights are fitted on."""
-        return self.splits.refit if self.fit_on == "refit" else self.splits.train
+        """The split that the final weights are fitted on."""
+        return self.splits.train if self.fit_on == "train" else self.splits.refit
 
     @classmethod
     def of(cls, config: DataConfig, store: HistoryStore) -> "Task":

@@ -55,9 +55,7 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
     store = prepared(config.data, Path(settings.store_dir), console)
     task = Task.of(config.data, store)
 
-    console.print(
-        f"Fitting {config.fit.optimiser.num_steps} steps on {task.name}; everything lies in {run.path}"
-    )
+    console.print(f"Fitting on {task.name}; everything lies in {run.path}")
     trainer = trainer_factory(settings, loggers(settings))
     fitted = fit(task, config.fit, trainer=trainer, folder=run.path, resume=run.is_resumed)
     fitted.save(run.path)

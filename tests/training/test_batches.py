@@ -1,5 +1,7 @@
 """A step's pool holds every drawn cutoff once, in shapes of a small set, and depends on nothing else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,7 +19,9 @@ from training.batches import (
     padded_length,
     split_by_length,
 )
+from training.cutoffs import GridCandidates
 from training.labels import Labeller, Labels
+from training.splits import Split
 
 CUTOFFS_US = START_US + np.array([100, 200, 300, 400]) * DAY
 HISTORIES = random_histories(np.random.default_rng(0), 50)
@@ -43,6 +47,7 @@ def dataset(**config: int) -> PoolDataset:
         customers=np.arange(50),
         draw=draw,
         label=label,
+        weigh=lambda cutoff_us: np.ones(len(cutoff_us), dtype=np.float32),
         config=BatchingConfig(**sizes),
         num_steps=6,
         seed=7,
@@ -102,6 +107,7 @@ def test_no_customer_is_a_clear_error() -> None:
             customers=np.empty(0, dtype=np.int64),
             draw=draw,
             label=label,
+            weigh=lambda cutoff_us: np.ones(len(cutoff_us), dtype=np.float32),
             config=BatchingConfig(),
             num_steps=1,
             seed=0,
@@ -138,3 +144,52 @@ def test_drawing_keeps_at_most_so_many_of_a_customer_sorted() -> None:
     assert kept.tolist() == [0, 0, 2, 2]
     assert cutoff_us[:2].tolist() == [1, 9]
     assert cutoff_us[2] < cutoff_us[3]
+
+
+def test_lengths_share_a_batch_only_where_that_is_cheaper() -> None:
+    """Many long and many short histories are kept apart; a few are not worth a batch of their own."""
+    many = np.array([256] * 40 + [4] * 400)
+    assert sorted(length for _, length in split_by_length(many, 100_000)) == [4, 256]
+    few = np.array([32] * 4 + [24] * 3)
+    assert [length for _, length in split_by_length(few, 100_000)] == [32]
+
+
+def test_padding_stays_a_small_share_of_a_large_pool() -> None:
+    """Lognormal lengths of median 29: what is padded is under a fifth of what is computed."""
+    drawn = np.random.default_rng(1).lognormal(np.log(29), 1.0, 2_000)
+    lengths = np.clip(drawn, 1, 256).astype(np.int64)
+    computed = sum(len(rows) * length for rows, length in split_by_length(lengths, 8_192))
+    assert lengths.sum() / computed > 0.8
+
+
+def test_older_cutoffs_count_less() -> None:
+    """Half as much per half-life before the newest allowed cutoff; alike where none is set."""
+    newest = int(CUTOFFS_US[-1])
+    split = Split(
+        name="train",
+        candidates=GridCandidates(times_us=tuple(CUTOFFS_US.tolist())),
+        observed_until_us=newest,
+        newest_us=newest,
+        half_life_days=100.0,
+    )
+    np.testing.assert_allclose(split.weights(CUTOFFS_US), [0.125, 0.25, 0.5, 1.0])
+    assert (replace(split, half_life_days=None).weights(CUTOFFS_US) == 1.0).all()
+
+
+def test_a_step_carries_the_weights_of_its_cutoffs() -> None:
+    """Real slots have the weight of their cutoff, padded slots none."""
+    pool = PoolDataset(
+        HISTORIES,
+        small_spec(),
+        customers=np.arange(50),
+        draw=draw,
+        label=label,
+        weigh=lambda cutoff_us: ((cutoff_us - START_US) / DAY).astype(np.float32),
+        config=BatchingConfig(pool_customers=20, readouts_per_customer=3, event_budget=256),
+        num_steps=1,
+        seed=7,
+    )
+    for batch in pool[0]:
+        is_real = batch.inputs["readout_is_real"]
+        assert (batch.weights[~is_real] == 0).all()
+        torch.testing.assert_close(batch.weights[is_real], batch.inputs["readout_days"][is_real])

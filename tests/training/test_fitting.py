@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -126,15 +127,33 @@ def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("num_steps", 0), ("learning_rate", 0.0), ("warmup_steps", 12), ("ema_decay", 1.0), ("validations", 0)],
+    [
+        ("num_steps", 0),
+        ("learning_rate", 0.0),
+        ("warmup_steps", -1),
+        ("passes", 0.0),
+        ("steps_range", (5, 4)),
+        ("ema_decay", 1.0),
+        ("validations", 0),
+    ],
 )
-def test_a_schedule_that_cannot_run_is_refused(key: str, value: float) -> None:
+def test_a_schedule_that_cannot_run_is_refused(key: str, value: Any) -> None:
     """The message names the key."""
     values = {
         name: getattr(tiny_config().optimiser, name) for name in OptimiserConfig.__dataclass_fields__
     } | {key: value}
     with pytest.raises(ConfigError, match=rf"optimiser\.{key}"):
         OptimiserConfig(**values)
+
+
+def test_the_number_of_steps_follows_from_the_number_of_histories() -> None:
+    """So many passes over the training histories, within the range; a given number stands."""
+    asked = replace(tiny_config().optimiser, num_steps=None, passes=10.0, steps_range=(50, 400))
+    nums = (10, 2_000, 10**6)
+    settled = [asked.settled(num_histories=num, readouts_per_step=100.0).num_steps for num in nums]
+    assert settled == [50, 200, 400]
+    given = tiny_config(num_steps=7).optimiser
+    assert given.settled(num_histories=10**6, readouts_per_step=1.0).num_steps == 7
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:
@@ -156,3 +175,25 @@ def test_refitted_weights_are_neither_validated_nor_weighed_nor_calibrated(tmp_p
     weights = {row for rows in refitted.blend.weights.weights.values() for row in rows}
     assert weights == {(1 / 3, 1 / 3, 1 / 3)}, "nothing is left to weigh the experts on"
     assert task.readouts(task.fit_split).cutoff_us.max() > TASK.readouts(TASK.fit_split).cutoff_us.max()
+
+
+def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tmp_path: Path) -> None:
+    """Network and experts are those of a refit, what experts count was found on the validation window."""
+    config = tiny_config(num_steps=4)
+    folders = {kind: tmp_path / kind for kind in ("train", "refit", "both")}
+    fitted = {
+        kind: fit(replace(TASK, fit_on=kind), config, trainer=quiet_trainer(folder), folder=folder)
+        for kind, folder in folders.items()
+    }
+    for name, value in weights(fitted["both"]).items():
+        assert torch.equal(value, weights(fitted["refit"])[name]), name
+    blends = {kind: found.blend for kind, found in fitted.items()}
+    assert blends["both"] is not None
+    assert blends["train"] is not None
+    assert blends["refit"] is not None
+    assert blends["both"].experts == blends["refit"].experts
+    assert blends["both"].weights == blends["train"].weights != blends["refit"].weights
+    assert fitted["both"].calibration == blends["both"].calibration == Calibration()
+    task, folder = replace(TASK, fit_on="both"), folders["both"]
+    again = fit(task, config, trainer=quiet_trainer(folder), folder=folder, resume=True)
+    assert again.blend == blends["both"]

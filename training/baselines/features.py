@@ -23,11 +23,13 @@ class FeatureMatrix:
         values: Finite numbers.
         names: One per column of ``values``.
         ids: Categories as small integers, such as the last event types.
+        weights: How much each readout counts in fitting; None where all count alike.
     """
 
     values: Float32[ndarray, "readout feature"]
     names: tuple[str, ...]
     ids: Integer[ndarray, "readout column"]
+    weights: Float32[ndarray, " readout"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns without a name.
@@ -45,7 +47,12 @@ class FeatureMatrix:
 
     def take(self, rows: ndarray) -> "FeatureMatrix":
         """Return some readouts (positions or a mask)."""
-        return FeatureMatrix(values=self.values[rows], names=self.names, ids=self.ids[rows])
+        weights = None if self.weights is None else self.weights[rows]
+        return FeatureMatrix(values=self.values[rows], names=self.names, ids=self.ids[rows], weights=weights)
+
+    def relative_weights(self) -> Float32[ndarray, " readout"] | None:
+        """Return the weights over their mean, so that penalties keep their meaning."""
+        return None if self.weights is None else self.weights / self.weights.mean()
 
     def column(self, name: str) -> Float32[ndarray, " readout"]:
         """Return one column of ``values``.

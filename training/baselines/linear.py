@@ -114,7 +114,7 @@ class Linear:
         design = Design.fit(features)
         model = LogisticRegression(C=self.inverse_penalty, solver="newton-cholesky", max_iter=200)
         with threadpool_limits(effort.threads):
-            model.fit(design.columns(features), happened > 0.5)
+            model.fit(design.columns(features), happened > 0.5, sample_weight=features.relative_weights())
         return LinearProbability(
             design=design, weights=tuple(model.coef_[0].tolist()), intercept=float(model.intercept_[0])
         )
@@ -130,7 +130,7 @@ class Linear:
             power=TWEEDIE_POWER, link="log", alpha=self.penalty, solver="newton-cholesky", max_iter=200
         )
         with threadpool_limits(effort.threads):
-            model.fit(design.columns(features), amounts / unit)
+            model.fit(design.columns(features), amounts / unit, sample_weight=features.relative_weights())
         return LinearAmount(
             design=design,
             weights=tuple(model.coef_.tolist()),

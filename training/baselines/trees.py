@@ -124,6 +124,7 @@ class Trees:
         data = lightgbm.Dataset(
             _table(features, categories),
             np.ascontiguousarray(labels, dtype=np.float64),
+            weight=features.relative_weights(),
             params={"verbosity": -1, "min_data_in_bin": 3},
         )
         # A leaf of a hundred needs thousands of readouts; on few ones leaves shrink with the data.

@@ -64,7 +64,13 @@ def fit_experts(
     if not config.experts:
         return {}
     train = expert_readouts(train, seed=seed)
-    features = feature_matrix(task.histories, spec, customer=train.customer, cutoff_us=train.cutoff_us)
+    features = feature_matrix(
+        task.histories,
+        spec,
+        customer=train.customer,
+        cutoff_us=train.cutoff_us,
+        weights=task.fit_split.weights(train.cutoff_us),
+    )
     outcomes = task.outcomes(train, task.fit_split)
     threads = torch.get_num_threads()
     return {

@@ -10,6 +10,7 @@ from builders import small_schema
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema
 from training.baselines import BASELINES, FeatureMatrix, fit_baseline
+from training.baselines.single import Effort
 from training.baselines.trees import Trees
 from training.outcomes import Outcomes
 
@@ -172,3 +173,20 @@ def test_unknown_baselines_and_missing_columns_are_named() -> None:
         FeatureMatrix(values=matrix.values, names=("a",), ids=matrix.ids)
     with pytest.raises(ConfigError, match="at least one"):
         fitted("linear", matrix.take(np.zeros(0, dtype=np.int64)), outcomes)
+
+
+@pytest.mark.parametrize("name", ["linear", "trees"])
+def test_what_counts_more_is_followed_more(name: str) -> None:
+    """Two halves disagree about everybody; the prediction lies near the half with the larger weights."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(4_000, 2)).astype(np.float32)
+    is_second = np.arange(4_000) >= 2_000
+    matrix = FeatureMatrix(
+        values=values,
+        names=("a", "b"),
+        ids=np.zeros((4_000, 0), dtype=np.int64),
+        weights=np.where(is_second, 1.0, 0.25).astype(np.float32),
+    )
+    happened = (rng.random(4_000) < np.where(is_second, 0.8, 0.2)).astype(np.float32)
+    model = BASELINES[name].fit_probability(matrix, happened, Effort(seed=0, threads=1))
+    assert model.predict(matrix).mean() == pytest.approx((0.25 * 0.2 + 0.8) / 1.25, abs=0.02)
