@@ -16,6 +16,9 @@ STAMPS := $(VENV)/.stamps
 # A module's tests stay with one worker, so that what they share (a fitted model, an environment) is made once.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 BENCHMARKS := prepare encoding quality
+# Outside the checkout: models and other servers' environments of `make bench-serving`.
+BENCH_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast-bench
+PEERS := mlserver litserve ray
 
 # On a terminal pip shows its progress bars; in a log one line per step is enough.
 PIP_QUIET := $(if $(MAKE_TERMOUT),,-qq)
@@ -27,7 +30,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib >/dev/n
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-slow coverage check check-format check-lint check-types check-arrows check-protos \
-	bench format protos clean
+	bench bench-serving peers format protos clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -63,6 +66,19 @@ check-protos: $(STAMPS)/check
 
 bench: $(STAMPS)/test ## measure, and write benchmarks/results/*.json
 	@set -e; for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name; done
+
+bench-serving: $(STAMPS)/test peers ## measure the server under load, beside others (ARGS="--quick --no-peers")
+	$(BIN)/python -m benchmarks.serving --cache $(BENCH_CACHE) $(ARGS)
+
+peers: ## install the servers that bench-serving compares with, each in an environment of its own
+	@for name in $(PEERS); do \
+		versions=benchmarks/serving/peers/$$name.txt; home=$(BENCH_CACHE)/peers/$$name; \
+		cmp -s $$versions $$home/versions.txt && continue; \
+		echo "environment: $$home, $$(sed -n 2p $$versions)"; \
+		rm -rf $$home && $(PYTHON) -m venv $$home && \
+		$$home/bin/python -m pip install --disable-pip-version-check $(PIP_QUIET) -r $$versions && \
+		cp $$versions $$home/versions.txt || echo "$$name cannot be installed here: it will be left out"; \
+	done
 
 format: $(STAMPS)/check ## format, and mend what the linter can
 	$(BIN)/ruff format --quiet .
