@@ -6,4 +6,5 @@ It deliberately holds no part of the product, and nothing here is a timed test.
     measuring  interleaved repeats, and time and memory of a child process
     prepare    raw tables and simulated events to history store
     encoding   encoding of one request beside its inference
+    serving    the server under load, beside the engine, an empty call and other servers
 """
