@@ -29,7 +29,7 @@ def read_flags() -> argparse.Namespace:
     parser.add_argument("--no-memory", action="store_true", help="leave the many requests for memory out")
     parser.add_argument("--models", nargs="+", default=[TRAINED, LARGE], choices=[TRAINED, LARGE])
     parser.add_argument("--rounds", type=int, default=3, help="how often each pair is measured in turn")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one load, after warm-up")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of one load, after warm-up")
     parser.add_argument("--warm-up-seconds", type=float, default=1.0, help="before every load")
     parser.add_argument("--bound-ms", type=float, default=100.0, help="p99 that the highest rate keeps")
     parser.add_argument("--trials", type=int, default=8, help="of a search for the highest rate")

@@ -55,10 +55,10 @@ class Workload:
         return [request.SerializeToString() for request in made]
 
     def mixed_requests(self, rng: np.random.Generator) -> list[bytes]:
-        """Return requests of random shapes: mostly one customer, one in twenty of up to 64."""
+        """Return requests of random shapes: mostly one customer, one in a hundred of up to 64."""
         made, start = [], 0
         while start < self.num_customers:
-            size = int(rng.integers(2, 65)) if rng.random() < 1 / 20 else 1
+            size = int(rng.integers(2, 65)) if rng.random() < 0.01 else 1
             rows = np.arange(start, min(start + size, self.num_customers))
             ids = [str(row) for row in rows]
             taken = self.histories.take(rows)
