@@ -11,7 +11,10 @@ It deliberately holds no part of the product: what ``python -m serving`` serves 
     workload    histories of the agreed lengths, as requests and as tensors
     engine      bare ONNX Runtime at its best batch
     noop        a server whose call does nothing
+    goals       figures with and without a goal
     measures    the figures of our own server
+    footprint   padding and memory
+    bench       everything that is started for one model
     peers       other servers with the same ONNX file
     compare     the figures beside them
 """

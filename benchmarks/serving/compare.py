@@ -17,8 +17,8 @@ from benchmarks.results import Figure
 from benchmarks.serving import engine
 from benchmarks.serving.bench import BATCH, START_SECONDS, Bench
 from benchmarks.serving.clients import ask_each
+from benchmarks.serving.goals import at_most, shown
 from benchmarks.serving.load import Stream
-from benchmarks.serving.measures import at_most, shown
 from benchmarks.serving.peers.packed import Request, pack_request, unpack
 from benchmarks.serving.peers.setups import PEERS, Batch, Peer
 from benchmarks.serving.processes import ServerProcess

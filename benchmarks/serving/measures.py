@@ -5,48 +5,22 @@ It deliberately knows no other server.
 
 import math
 import statistics
-import time
-from typing import Any
-
-import numpy as np
-import onnxruntime as ort
 
 from benchmarks.measuring import interleaved
 from benchmarks.results import Figure
 from benchmarks.serving import engine
-from benchmarks.serving.bench import BATCH, SEED, Bench
+from benchmarks.serving.bench import BATCH, Bench
 from benchmarks.serving.clients import ClosedPlan
 from benchmarks.serving.engine import Batching
+from benchmarks.serving.footprint import padding_figures
+from benchmarks.serving.goals import at_least, at_most, shown
 from benchmarks.serving.load import Stream
 from benchmarks.serving.summary import Sustained, summarise
-from benchmarks.serving.workload import make_workload
-from holdfast.manifest import MODEL_NAME
-from serving.predictor import Predictor, open_session
 
 LARGE_BATCH = 256
 LOAD_SHARE = 0.7
 MIX_SHARES = 0.2, 0.4
 """Of what the server can do: single customers, and large batches beside them."""
-WARM_SHARE = 0.05
-"""Of the requests over which memory must stay flat: after them it is what a warm server holds."""
-MEBIBYTE = 2**20
-
-
-def shown(name: str, value: float, unit: str, *, better: str = "higher") -> Figure:
-    """Return a figure without a goal."""
-    return Figure(
-        name=name, value=value, unit=unit, goal=None, better="lower" if better == "lower" else "higher"
-    )
-
-
-def at_least(name: str, value: float, goal: float, unit: str = "") -> Figure:
-    """Return a figure that shall not be below its goal."""
-    return Figure(name=name, value=value, unit=unit, goal=goal, better="higher")
-
-
-def at_most(name: str, value: float, goal: float, unit: str = "") -> Figure:
-    """Return a figure that shall not be above its goal."""
-    return Figure(name=name, value=value, unit=unit, goal=goal, better="lower")
 
 
 def own_figures(bench: Bench) -> list[Figure]:
@@ -233,84 +207,6 @@ def mix_figures(bench: Bench, best: Batching, capacity: Sustained | None) -> lis
         shown(f"{name}: p99 without them", 1e3 * _median(found["alone"]), "ms", better="lower"),
         shown(f"{name}: single customers offered", singles.rate, "calls/s"),
         shown(f"{name}: customers offered in large requests", LARGE_BATCH * large_rate, "customers/s"),
-    ]
-
-
-def padding_figures(bench: Bench) -> list[Figure]:
-    """Count how many events the server's predictor computes for one that is there."""
-    session = _CountingSession(open_session((bench.model.artifact / MODEL_NAME).read_bytes()))
-    predictor = Predictor(session, bench.workload.spec)
-    figures = []
-    for size, goal in ((BATCH, 1.15), (1, None)):
-        session.num_computed = num_used = 0
-        for start in range(0, bench.workload.num_customers, size):
-            rows = np.arange(start, min(start + size, bench.workload.num_customers))
-            as_of_us = np.full(len(rows), bench.workload.as_of_us, dtype=np.int64)
-            found = predictor.predict(bench.workload.histories.take(rows), as_of_us)
-            num_used += int(found.num_used.sum())
-        name = f"{bench.model.name}, {'one customer' if size == 1 else f'{size} customers'} a request"
-        ratio = session.num_computed / num_used
-        figures.append(
-            Figure(
-                name=f"{name}: events computed per event used",
-                value=ratio,
-                unit="",
-                goal=goal,
-                better="lower",
-            )
-        )
-    return figures
-
-
-class _CountingSession:
-    """A session that counts the padded events of its runs; everything else is the session's own."""
-
-    def __init__(self, session: ort.InferenceSession) -> None:
-        self._session = session
-        self.num_computed = 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._session, name)
-
-    def run(self, names: Any, inputs: Any) -> Any:
-        self.num_computed += math.prod(inputs["event_days"].shape[:2])
-        return self._session.run(names, inputs)
-
-
-def memory_figures(bench: Bench, *, num_requests: int, max_seconds: float) -> list[Figure]:
-    """Compare the memory of a warm server with that after many requests of random shapes.
-
-    Args:
-        bench: The bench.
-        num_requests: How many.
-        max_seconds: After this the figures say what was reached.
-    """
-    workload = make_workload(bench.model, num_customers=16_384, seed=SEED + 1)
-    requests = workload.mixed_requests(np.random.default_rng(SEED))
-    limit = time.monotonic() + max_seconds
-    held: list[int] = []
-    num_sent = 0
-    num_warm = round(WARM_SHARE * num_requests)
-    for num in (num_warm, num_requests - num_warm):
-        plan = ClosedPlan(
-            requests=requests,
-            concurrency=bench.effort.singles_in_flight,
-            max_seconds=max(0.0, limit - time.monotonic()),
-            max_calls=num,
-        )
-        record = bench.run(bench.ours, plan)
-        num_sent += len(record.answer)
-        bench.num_wrong += int((record.answer != 0).sum())
-        held.append(bench.server.resident_bytes())
-    name = f"{bench.model.name}: resident memory"
-    return [
-        at_most(
-            f"{name}, growth over {num_sent:,} requests of random shapes",
-            100 * (held[1] / held[0] - 1),
-            5.0,
-            "%",
-        ),
-        shown(f"{name} at their end", held[1] / MEBIBYTE, "MiB", better="lower"),
     ]
 
 
