@@ -30,11 +30,13 @@ class Limits:
     Attributes:
         max_customers: Most customers of one request.
         max_events_per_customer: Most events of one customer, used or not.
+        max_events: Most events of one request.
         max_message_bytes: Largest request in bytes.
     """
 
     max_customers: int = 1_024
     max_events_per_customer: int = 100_000
+    max_events: int = 1_048_576
     max_message_bytes: int = 32 * 1_024 * 1_024
 
 
@@ -125,8 +127,11 @@ def _compact(column: CodedColumn) -> CodedColumn:
     return CodedColumn(codes=codes.astype(np.int32), dictionary=dictionary)
 
 
-def read_as_of_us(request: pb.ScoreRequest) -> int:
+def read_as_of_us(request: Any) -> int:
     """Return the cutoff of a request in UTC microseconds, rounded down.
+
+    Args:
+        request: A ScoreRequest, or any other message with its ``as_of``.
 
     Raises:
         RequestError: It is missing or out of range.
@@ -158,6 +163,10 @@ def read_customers(request: pb.ScoreRequest, schema: Schema, *, limits: Limits) 
     if len(request.customers) > limits.max_customers:
         limit = f"a request may have at most {limits.max_customers}"
         raise RequestError("customers", len(request.customers), limit)
+    num_events = sum(len(customer.occurred_at_us) for customer in request.customers)
+    if num_events > limits.max_events:
+        limit = f"all customers of a request together may have at most {limits.max_events} events"
+        raise RequestError("customers", f"{num_events} events", limit)
     fields = _kinds(schema.categorical_fields, schema.numeric_fields)
     attributes = _kinds(schema.categorical_attributes, schema.numeric_attributes)
     field_dictionaries = _dictionaries("field_dictionaries", request.field_dictionaries, fields)

@@ -42,19 +42,21 @@ class Artifact:
     predictor: Predictor
 
     @classmethod
-    def load(cls, folder: Path, *, schema_fingerprint: str = "") -> "Artifact":
-        """Open, verify, replay and warm up an artifact.
+    def load(cls, folder: Path, *, schema_fingerprint: str = "", provider: str = "cpu") -> "Artifact":
+        """Open, verify and replay an artifact.
 
         Args:
             folder: The directory of one version.
             schema_fingerprint: The schema that is needed; empty for any.
+            provider: What runs the graph: a key of :data:`serving.predictor.PROVIDERS`.
 
         Returns:
-            The artifact.
+            The artifact, not warmed up.
 
         Raises:
             ArtifactError: A file is missing, altered, of another form, or gives other numbers
                 than when it was exported; the message names the file and the reason.
+            ConfigError: The provider is missing on this machine.
         """
         manifest = read_manifest(folder)
         found = manifest.schema.fingerprint()
@@ -62,23 +64,24 @@ class Artifact:
             reason = f"its schema has fingerprint {found}, but {schema_fingerprint} is needed"
             raise SchemaMismatchError(folder / MANIFEST_NAME, reason)
         files = verify_files(folder, manifest.files, keep=(MODEL_NAME, GOLDEN_NAME))
-        predictor = _open_predictor(folder / MODEL_NAME, files[MODEL_NAME], manifest)
+        predictor = _open_predictor(folder / MODEL_NAME, files[MODEL_NAME], manifest, provider)
         try:
             golden = read_golden(files[GOLDEN_NAME])
         except ConfigError as error:
             raise ArtifactError(folder / GOLDEN_NAME, str(error)) from error
         _replay(folder / GOLDEN_NAME, golden, predictor, manifest)
-        predictor.warm_up()
         return cls(manifest=manifest, predictor=predictor)
 
 
-def _open_predictor(path: Path, model: bytes, manifest: Manifest) -> Predictor:
+def _open_predictor(path: Path, model: bytes, manifest: Manifest, provider: str) -> Predictor:
     try:
         check_graph(model, opset=manifest.opset)
     except ConfigError as error:
         raise ArtifactError(path, str(error)) from error
     try:
-        session = open_session(model)
+        session = open_session(model, provider=provider)
+    except ConfigError:
+        raise
     # ONNX Runtime's errors have no base class of their own.
     except Exception as error:
         raise ArtifactError(path, f"ONNX Runtime cannot open it ({error})") from error

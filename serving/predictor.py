@@ -1,10 +1,10 @@
 """Histories and points in time to predictions: encode, pad, run, put back in order.
 
-It deliberately does not know who asks: the servicer and offline scoring call the same method,
-so their numbers are the same.
+It deliberately does not know who asks: the batcher and offline scoring take the same steps, so
+their numbers are the same.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,14 @@ from jaxtyping import Int64, Shaped
 from numpy import ndarray
 
 from holdfast.encoding import Cutoffs, EncodingSpec, encode, pad
+from holdfast.encoding.encode import Encoded
+from holdfast.errors import ConfigError
 from holdfast.histories import Histories
+from holdfast.results import OBSERVED_NAMES
+from serving.plan import Run, RunPlan
 
-LENGTH_STEP = 8
-LENGTH_GROWTH = 1.25
-"""Padded lengths are multiples of 8, about a quarter apart: few shapes for the allocator, little padding."""
-
-PADDED_EVENTS_PER_RUN = 2_048
-"""Larger runs fall out of a core's cache, smaller ones pay each call's overhead more often."""
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""ONNX Runtime's names of what can run a graph."""
 
 _DTYPES = {"tensor(int64)": np.int64}
 
@@ -43,22 +43,49 @@ class Predictions:
     num_after: Int64[ndarray, " customer"]
     num_unknown: Int64[ndarray, " customer"]
 
+    def rows(self, rows: slice) -> "Predictions":
+        """Return some customers' part, without copying."""
+        return Predictions(
+            outputs={name: values[rows] for name, values in self.outputs.items()},
+            **{name: getattr(self, name)[rows] for name in OBSERVED_NAMES},
+        )
+
+    def spread(self, rows: Int64[ndarray, " customer"], *, num: int) -> "Predictions":
+        """Return the same for ``num`` customers, of whom these stand at ``rows``; zeros for the others."""
+        outputs: dict[str, ndarray] = {}
+        put(outputs, self.outputs, rows, num=num)
+        observed: dict[str, ndarray] = {}
+        put(observed, {name: getattr(self, name) for name in OBSERVED_NAMES}, rows, num=num)
+        return Predictions(outputs=outputs, **observed)
+
 
 class Predictor:
-    """One ONNX Runtime session with the encoding that feeds it; safe to share between threads."""
+    """One ONNX Runtime session with the encoding that feeds it; safe to share between threads.
 
-    def __init__(self, session: ort.InferenceSession, spec: EncodingSpec) -> None:
-        """Keep the session and fix the lengths that histories are padded to.
+    Attributes:
+        plan: How customers are put into runs.
+        output_names: Everything that the graph gives.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, spec: EncodingSpec, *, plan: RunPlan | None = None
+    ) -> None:
+        """Keep the session and say how runs are formed.
 
         Args:
             session: As :func:`open_session` gives it.
             spec: The encoding that the graph was trained with.
+            plan: How customers are put into runs; None for what fits most models.
         """
         self._session = session
         self._spec = spec
-        self._lengths = length_grid(spec.max_events)
-        self.input_names = tuple(tensor.name for tensor in session.get_inputs())
+        self._inputs = tuple(session.get_inputs())
+        self.plan = RunPlan(max_events=spec.max_events) if plan is None else plan
         self.output_names = tuple(tensor.name for tensor in session.get_outputs())
+
+    def with_plan(self, plan: RunPlan) -> "Predictor":
+        """Return a predictor with the same session that forms runs in another way."""
+        return Predictor(self._session, self._spec, plan=plan)
 
     def predict(
         self,
@@ -69,11 +96,6 @@ class Predictor:
         before_run: Callable[[], None] | None = None,
     ) -> Predictions:
         """Predict for every customer at its own point in time.
-
-        A customer is padded to a length of its own, whoever else is asked about, and only
-        customers of the same padded length share a run: no work is spent on
-        the difference of mixed lengths, and the
-        padding that a customer sees never depends on its company.
 
         Args:
             histories: Checked histories (:func:`holdfast.faults.find_faults`).
@@ -86,82 +108,98 @@ class Predictor:
             Outputs in the order of the customers.
         """
         names = self.output_names if output_names is None else tuple(output_names)
-        cutoffs = Cutoffs.one_each(np.arange(histories.num_customers, dtype=np.int64), as_of_us)
-        encoded = encode(histories, cutoffs, self._spec)
+        encoded = self.encode(histories, as_of_us)
         outputs: dict[str, ndarray] = {}
-        for segments, length in self._runs(encoded.lengths):
+        for run in self.plan.runs(encoded.lengths):
             if before_run is not None:
                 before_run()
-            inputs = pad(encoded, segments, length=length)
-            found = self._session.run(names, {name: inputs[name] for name in self.input_names})
-            for name, values in zip(names, found, strict=True):
-                if name not in outputs:
-                    shape = (histories.num_customers, *values.shape[1:])
-                    outputs[name] = np.empty(shape, dtype=values.dtype)
-                outputs[name][segments] = values
+            put(outputs, self.run(encoded, run, names), run.segments, num=histories.num_customers)
         if not outputs:
-            found = self._session.run(names, self._blank(LENGTH_STEP))
-            outputs = {name: values[:0] for name, values in zip(names, found, strict=True)}
-        return Predictions(
-            outputs=outputs,
-            num_used=encoded.num_used,
-            num_truncated=encoded.num_truncated,
-            num_after=encoded.num_after,
-            num_unknown=encoded.num_unknown,
-        )
+            blank = self.run_blank(num=1, length=int(self.plan.lengths[0]))
+            outputs = {name: blank[name][:0] for name in names}
+        return Predictions(outputs=outputs, **observed(encoded))
 
-    def _runs(self, lengths: Int64[ndarray, " segment"]) -> Iterator[tuple[Int64[ndarray, " batch"], int]]:
-        """Yield the segments of every run with their padded length, shortest first."""
-        padded = self._lengths[np.searchsorted(self._lengths, lengths)]
-        order = np.argsort(padded, kind="stable")
-        ends = np.flatnonzero(np.diff(padded[order], append=-1)) + 1
-        start = 0
-        for end in ends.tolist():
-            length = int(padded[order[start]])
-            batch = max(1, PADDED_EVENTS_PER_RUN // length)
-            for first in range(start, end, batch):
-                yield order[first : min(first + batch, end)], length
-            start = end
+    def encode(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> Encoded:
+        """Return the model inputs of some customers, one segment each and in their order."""
+        customers = np.arange(histories.num_customers, dtype=np.int64)
+        return encode(histories, Cutoffs.one_each(customers, as_of_us), self._spec)
+
+    def run(
+        self, encoded: Encoded, run: Run, names: Sequence[str]
+    ) -> Mapping[str, Shaped[ndarray, "batch ..."]]:
+        """Send some customers through the graph.
+
+        Args:
+            encoded: Model inputs, of these customers and perhaps of others.
+            run: Which of them.
+            names: Wanted outputs.
+
+        Returns:
+            Outputs by name, one row per segment of the run.
+        """
+        inputs = pad(encoded, run.segments, length=run.length)
+        found = self._session.run(names, {tensor.name: inputs[tensor.name] for tensor in self._inputs})
+        return dict(zip(names, found, strict=True))
+
+    def run_blank(self, *, num: int, length: int) -> Mapping[str, Shaped[ndarray, "batch ..."]]:
+        """Return what the graph says about customers of nothing but padding."""
+        inputs = {
+            tensor.name: np.zeros(
+                _sizes(tensor.shape, num=num, length=length), dtype=_DTYPES.get(tensor.type, np.float32)
+            )
+            for tensor in self._inputs
+        }
+        return dict(zip(self.output_names, self._session.run(self.output_names, inputs), strict=True))
 
     def warm_up(self) -> None:
-        """Run once with every padded length, so that no caller pays for the first allocation."""
-        for length in self._lengths.tolist():
-            self._session.run(self.output_names, self._blank(length))
+        """Run the smallest and the largest batch of every padded length.
 
-    def _blank(self, length: int) -> Mapping[str, ndarray]:
-        """Return the inputs of one customer of nothing but padding."""
-        return {
-            tensor.name: np.zeros(
-                _sizes(tensor.shape, length=length), dtype=_DTYPES.get(tensor.type, np.float32)
-            )
-            for tensor in self._session.get_inputs()
-        }
+        No caller pays for the first allocation then, and what memory the engine needs is taken
+        before anybody is served.
+        """
+        for length in self.plan.lengths.tolist()[::-1]:
+            for num in {self.plan.capacity(length), 1}:
+                self.run_blank(num=num, length=length)
 
 
-def _sizes(shape: Sequence[int | str], *, length: int) -> list[int]:
-    """Return the sizes of one customer's tensor: the first axis is the batch, another free one the length."""
-    return [size if isinstance(size, int) else length if axis else 1 for axis, size in enumerate(shape)]
+def observed(encoded: Encoded) -> Mapping[str, Int64[ndarray, " customer"]]:
+    """Return what was noticed about the events of customers with one segment each."""
+    return {name: getattr(encoded, name) for name in OBSERVED_NAMES}
 
 
-def length_grid(max_events: int) -> Int64[ndarray, " length"]:
-    """Return the ascending lengths that histories are padded to; the last one holds them all."""
-    lengths = [LENGTH_STEP]
-    while lengths[-1] < max_events:
-        grown = -(-int(lengths[-1] * LENGTH_GROWTH) // LENGTH_STEP) * LENGTH_STEP
-        lengths.append(max(grown, lengths[-1] + LENGTH_STEP))
-    return np.array(lengths, dtype=np.int64)
+def put(
+    outputs: dict[str, ndarray], found: Mapping[str, ndarray], rows: Int64[ndarray, " batch"], *, num: int
+) -> None:
+    """Write what a run gave into its rows of the outputs of ``num`` customers, made when first needed."""
+    for name, values in found.items():
+        if name not in outputs:
+            outputs[name] = np.zeros((num, *values.shape[1:]), dtype=values.dtype)
+        outputs[name][rows] = values
 
 
-def open_session(model: bytes) -> ort.InferenceSession:
+def _sizes(shape: Sequence[int | str], *, num: int, length: int) -> list[int]:
+    """Return the sizes of a tensor: the first axis is the batch, another free one the length."""
+    return [num if not axis else size if isinstance(size, int) else length for axis, size in enumerate(shape)]
+
+
+def open_session(model: bytes, *, provider: str = "cpu") -> ort.InferenceSession:
     """Open a graph for many threads that run it at the same time, one core each.
 
     Args:
         model: The bytes of the ONNX file.
+        provider: What runs it: a key of :data:`PROVIDERS`.
 
     Returns:
         A session that runs in the calling thread alone: a second thread within one run, and
         threads that spin while they wait, cost up to half the throughput on shared cores.
+
+    Raises:
+        ConfigError: This machine's ONNX Runtime lacks the provider.
     """
+    wanted, available = PROVIDERS[provider], ort.get_available_providers()
+    if wanted not in available:
+        limit = f"ONNX Runtime offers only {available} here: install onnxruntime-gpu, or take cpu"
+        raise ConfigError("--provider (HOLDFAST_PROVIDER)", provider, limit)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
@@ -170,4 +208,5 @@ def open_session(model: bytes) -> ort.InferenceSession:
     options.use_deterministic_compute = True
     # 3: errors. Its warnings are about the graph's form, and they go to stderr past our logging.
     options.log_severity_level = 3
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # What a provider has no kernel for falls to the CPU.
+    return ort.InferenceSession(model, options, providers=list(dict.fromkeys([wanted, PROVIDERS["cpu"]])))

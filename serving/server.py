@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -15,13 +16,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import RunError
-from holdfast.v1 import scoring_pb2
-from holdfast.v1.scoring_pb2_grpc import add_ScoringServiceServicer_to_server
 from serving.artifact import Artifact
-from serving.servicer import ScoringServicer
+from serving.cores import num_cores
+from serving.measuring import Measured, measure
+from serving.scorer import Scorer
+from serving.servicer import SCORING_SERVICE, ScoringServicer
 from serving.settings import Settings
 
-SCORING_SERVICE = scoring_pb2.DESCRIPTOR.services_by_name["ScoringService"].full_name
 LAST_ANSWERS_SECONDS = 1.0
 """How long a stop waits for answers that are ready to be sent."""
 _log = logging.getLogger(__name__)
@@ -32,14 +33,15 @@ class ScoringServer:
 
     Attributes:
         port: The port that it listens on, once started.
-        servicer: The scoring service.
+        scorer: What scores, shared by every service of the port.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Keep the settings; nothing is opened yet."""
         self.port = 0
-        self.servicer = ScoringServicer(
-            limits=settings.limits, workers=settings.workers, max_in_flight=settings.max_in_flight
+        self.scorer = Scorer(
+            default_deadline_seconds=settings.default_deadline_seconds,
+            max_queued_events=settings.max_queued_events,
         )
         self._settings = settings
         self._health = health.aio.HealthServicer()
@@ -54,11 +56,13 @@ class ScoringServer:
         options = (
             ("grpc.max_receive_message_length", self._settings.max_message_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_metadata_size", self._settings.max_metadata_bytes),
+            ("grpc.absolute_max_metadata_size", self._settings.max_metadata_bytes),
             # Two servers on one port would share its connections without anybody noticing.
             ("grpc.so_reuseport", 0),
         )
         self._server = grpc.aio.server(options=options)
-        add_ScoringServiceServicer_to_server(self.servicer, self._server)  # type: ignore[no-untyped-call]
+        ScoringServicer(self.scorer, limits=self._settings.limits).add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SCORING_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
@@ -79,11 +83,8 @@ class ScoringServer:
         Raises:
             ArtifactError: It cannot be served.
         """
-        settings = self._settings
-        artifact = await asyncio.to_thread(
-            Artifact.load, settings.artifact, schema_fingerprint=settings.schema_fingerprint
-        )
-        self.servicer.open(artifact)
+        artifact, measured = await asyncio.to_thread(_prepare, self._settings)
+        self.scorer.open(artifact, workers=measured.threads, seconds_per_event=measured.seconds_per_event)
         await self._say(is_serving=True)
         manifest = artifact.manifest
         extra = {"model": manifest.name, "version": manifest.version, "port": self.port}
@@ -96,22 +97,45 @@ class ScoringServer:
             grace_seconds: How long they may take; what is left then is cancelled.
         """
         await self._health.enter_graceful_shutdown()
-        self.servicer.refuse()
+        self.scorer.refuse()
         _log.info("stopping", extra={"grace_seconds": grace_seconds})
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.servicer.wait_idle(), grace_seconds)
+            await asyncio.wait_for(self.scorer.wait_idle(), grace_seconds)
         if self._server is not None:
             # Only now: gRPC's own grace would last as long as streams of health watchers, which never end.
             await self._server.stop(min(grace_seconds, LAST_ANSWERS_SECONDS))
             self._server = None
         # A cancelled call's worker ends before its next run; the event loop stays free meanwhile.
-        await asyncio.to_thread(self.servicer.close)
+        await asyncio.to_thread(self.scorer.close)
         _log.info("stopped")
 
     async def _say(self, *, is_serving: bool) -> None:
         statuses = health_pb2.HealthCheckResponse
         for service in (health.OVERALL_HEALTH, SCORING_SERVICE):
             await self._health.set(service, statuses.SERVING if is_serving else statuses.NOT_SERVING)
+
+
+def _prepare(settings: Settings) -> tuple[Artifact, Measured]:
+    """Load the model, find out how it runs best here, and warm it up."""
+    artifact = Artifact.load(
+        settings.artifact, schema_fingerprint=settings.schema_fingerprint, provider=settings.provider
+    )
+    measured = measure(
+        artifact.predictor,
+        max_threads=num_cores(),
+        threads=settings.threads,
+        budget_events=settings.budget_events,
+    )
+    predictor = artifact.predictor.with_plan(measured.plan)
+    predictor.warm_up()
+    extra = {
+        "threads": measured.threads,
+        "budget_events": measured.plan.budget_events,
+        "merge_events": measured.plan.merge_events,
+        "microseconds_per_event": round(1e6 * measured.seconds_per_event, 2),
+    }
+    _log.info("measured", extra=extra)
+    return replace(artifact, predictor=predictor), measured
 
 
 async def serve(settings: Settings) -> None:

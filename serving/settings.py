@@ -4,7 +4,6 @@ It deliberately checks form and range alone: whether a folder holds an artifact 
 by opening it.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -14,10 +13,6 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, Settings
 
 from holdfast.errors import ConfigError
 from holdfast.wire import Limits
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Settings(BaseSettings):
@@ -48,11 +43,26 @@ class Settings(BaseSettings):
     schema_fingerprint: str = ""
     """Schema that the artifact must have; empty for any."""
 
-    workers: int = Field(default_factory=_num_cores, ge=1, le=256)
-    """Threads that score, one request each; by default one per core."""
+    processes: int = Field(default=1, ge=1, le=256)
+    """Processes that share the port, each with the model and threads of its own."""
 
-    max_in_flight: int = Field(default=64, ge=1)
-    """Requests being scored or waiting for a worker; one more is refused with RESOURCE_EXHAUSTED."""
+    threads: int | None = Field(default=None, ge=1, le=256)
+    """Threads that score, in each process; by default as many as a measurement at the start finds best."""
+
+    provider: Literal["cpu", "cuda"] = "cpu"
+    """What runs the graph."""
+
+    budget_events: int | None = Field(default=None, ge=8, le=2**20)
+    """Padded events of one run of the graph; by default what a measurement at the start finds best."""
+
+    max_queued_events: int = Field(default=262_144, ge=1)
+    """Padded events that wait to be scored; what would exceed them is refused with RESOURCE_EXHAUSTED."""
+
+    default_deadline_seconds: float = Field(default=30.0, gt=0)
+    """Deadline of a request that comes without one."""
+
+    max_connection_age_seconds: float | None = Field(default=None, gt=0)
+    """When a connection is asked to be opened anew; by default never, of several processes after a minute."""
 
     max_customers: int = Field(default=1_024, ge=1)
     """Most customers of one request."""
@@ -60,8 +70,14 @@ class Settings(BaseSettings):
     max_events_per_customer: int = Field(default=100_000, ge=1)
     """Most events of one customer; a customer with more is refused, the others are scored."""
 
+    max_events: int = Field(default=1_048_576, ge=1)
+    """Most events of one request."""
+
     max_message_bytes: int = Field(default=32 * 1_024 * 1_024, ge=1_024, le=2**31 - 1)
     """Largest request in bytes."""
+
+    max_metadata_bytes: int = Field(default=16_384, ge=1_024, le=2**31 - 1)
+    """Largest metadata of a request in bytes."""
 
     grace_seconds: float = Field(default=20.0, ge=0)
     """How long requests in flight may take to end after SIGTERM or SIGINT."""
@@ -75,6 +91,7 @@ class Settings(BaseSettings):
         return Limits(
             max_customers=self.max_customers,
             max_events_per_customer=self.max_events_per_customer,
+            max_events=self.max_events,
             max_message_bytes=self.max_message_bytes,
         )
 

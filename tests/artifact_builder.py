@@ -183,7 +183,8 @@ def build_manifest(folder: Path, spec: EncodingSpec) -> Manifest:
 @contextmanager
 def running_server(artifact: Path, **settings: object) -> Iterator[ScoringServer]:
     """Run a real server on a free port, on an event loop of its own thread."""
-    server = ScoringServer(Settings(artifact=artifact, port=0, **{"workers": 2} | settings))
+    fixed = {"threads": 2, "budget_events": 256}
+    server = ScoringServer(Settings(artifact=artifact, port=0, **fixed | settings))
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="server")
     thread.start()

@@ -18,7 +18,6 @@ from holdfast.errors import ArtifactError, SchemaMismatchError
 from holdfast.golden import read_golden, write_golden
 from holdfast.manifest import read_manifest, write_manifest
 from serving.artifact import Artifact
-from serving.predictor import length_grid
 
 
 @pytest.fixture
@@ -233,17 +232,6 @@ def test_outputs_that_do_not_fit_the_schema_are_refused(tmp_path: Path) -> None:
     manifest = replace(read_manifest(folder), encoding=replace(spec, schema=schema))
     write_manifest(folder, manifest)
     refused(folder, "model.onnx", r"churn_probability has shape \(6, 3\), but the schema needs \(2,\)")
-
-
-def test_every_length_up_to_the_longest_history_has_a_place() -> None:
-    """Padded lengths ascend by steps of about a quarter, and the last one holds every history."""
-    for max_events in (1, 8, 9, 100, 512, 4_096):
-        grid = length_grid(max_events)
-        assert grid[0] == 8
-        assert grid[-1] >= max_events
-        assert (np.diff(grid) > 0).all()
-        assert (grid % 8 == 0).all()
-        assert (grid[1:] <= np.maximum(grid[:-1] * 1.25 + 8, grid[:-1] + 8)).all()
 
 
 def test_the_small_graph_notices_every_input(artifact_folder: Path) -> None:

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from builders import DAY, START_US, histories_of_lengths, random_histories, small_spec
 from holdfast.encoding import Cutoffs, encode, pad
+from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from serving.artifact import Artifact
-from serving.predictor import PADDED_EVENTS_PER_RUN, Predictions, Predictor
+from serving.plan import RunPlan
+from serving.predictor import Predictions, Predictor, open_session
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -101,25 +103,32 @@ def test_only_wanted_outputs_are_given(predictor: Predictor) -> None:
     assert set(predict(predictor, histories).outputs) == set(predictor.output_names)
 
 
-def test_runs_keep_the_budget_and_hold_one_length_each(predictor: Predictor) -> None:
-    """A run is at most the budget in padded events, of customers of one padded length, each once."""
-    lengths = np.random.default_rng(1).integers(0, 33, 700)
-    seen = []
-    for segments, length in predictor._runs(lengths):
-        assert len(segments) * length <= PADDED_EVENTS_PER_RUN
-        assert (lengths[segments] <= length).all()
-        assert (lengths[segments] > (length - 8 if length > 8 else -1)).all()
-        seen += segments.tolist()
-    assert sorted(seen) == list(range(700))
+def test_how_runs_are_formed_changes_no_answer(predictor: Predictor) -> None:
+    """One customer per run, or lengths mixed without regard to padding: the same numbers."""
+    histories = random_histories(np.random.default_rng(1), 60)
+    expected = predict(predictor, histories).outputs
+    for budget, merge in ((1, 0), (100_000, 100_000)):
+        plan = RunPlan(max_events=32, budget_events=budget, merge_events=merge)
+        found = predict(predictor.with_plan(plan), histories).outputs
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values, **TOLERANCE)
 
 
-def test_a_history_longer_than_the_budget_still_runs(artifact_folder: Path) -> None:
-    """One customer is never split; a budget below its length means that it runs alone."""
-    predictor = Predictor(Artifact.load(artifact_folder).predictor._session, small_spec(max_events=4_096))
-    histories = histories_of_lengths(np.random.default_rng(2), np.array([3_000, 3_000]))
-    found = predict(predictor, histories)
-    assert found.num_used.max() > PADDED_EVENTS_PER_RUN
-    assert [len(segments) for segments, _ in predictor._runs(found.num_used)] == [1, 1]
+def test_every_length_is_warm_before_anybody_is_served(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The largest and the smallest batch of every padded length have been run."""
+    warmed = set()
+    monkeypatch.setattr(Predictor, "run_blank", lambda _, *, num, length: warmed.add((num, length)))
+    predictor.with_plan(RunPlan(max_events=32, budget_events=64)).warm_up()
+    assert warmed == {(8, 8), (4, 16), (2, 24), (2, 32), (1, 8), (1, 16), (1, 24), (1, 32)}
+
+
+def test_a_provider_that_is_not_there_is_named(artifact_folder: Path) -> None:
+    """One line: the setting, its value, and what this machine offers."""
+    with pytest.raises(ConfigError, match=r"--provider .*'cuda', but .*CPUExecutionProvider") as caught:
+        open_session((artifact_folder / "model.onnx").read_bytes(), provider="cuda")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_caller_may_give_up_between_runs(predictor: Predictor) -> None:
@@ -132,8 +141,9 @@ def test_a_caller_may_give_up_between_runs(predictor: Predictor) -> None:
             raise TimeoutError
 
     histories = histories_of_lengths(np.random.default_rng(3), np.repeat([5, 12, 20, 30], 3))
+    plan = RunPlan(max_events=32, merge_events=0)
     with pytest.raises(TimeoutError):
-        predict(predictor, histories, before_run=give_up)
+        predict(predictor.with_plan(plan), histories, before_run=give_up)
     assert len(calls) == 2
 
 

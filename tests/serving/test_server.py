@@ -16,22 +16,20 @@ import grpc
 import numpy as np
 import pytest
 from artifact_builder import AS_OF_US, running_server
+from gated_server import WAIT_SECONDS, GatedPredictor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from builders import random_histories, small_schema
 from holdfast.errors import ArtifactError, RunError, SchemaMismatchError
-from holdfast.histories import Histories
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
 from holdfast.wire import write_request
 from serving import server as server_module
 from serving.artifact import Artifact
-from serving.predictor import Predictions, Predictor
 from serving.server import ScoringServer, serve
 from serving.settings import Settings
 
-WAIT_SECONDS = 30
 ROOT = Path(__file__).parents[2]
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -49,25 +47,10 @@ async def soon(awaited: Awaitable[Any]) -> Any:
     return await asyncio.wait_for(awaited, WAIT_SECONDS)
 
 
-class SlowPredictor(Predictor):
-    """Stops every call until the test lets it go on."""
-
-    def __init__(self, inner: Predictor) -> None:
-        """Stand in for a predictor."""
-        super().__init__(inner._session, inner._spec)
-        self.entered, self.gate = threading.Event(), threading.Event()
-
-    def predict(self, histories: Histories, as_of_us: np.ndarray, **options: Any) -> Predictions:
-        """Wait for the gate, then predict."""
-        self.entered.set()
-        assert self.gate.wait(WAIT_SECONDS)
-        return super().predict(histories, as_of_us, **options)
-
-
 @pytest.fixture
 async def server(artifact_folder: Path) -> AsyncIterator[ScoringServer]:
     """Return a started server that has not loaded its artifact yet."""
-    server = ScoringServer(Settings(artifact=artifact_folder, port=0, workers=1))
+    server = ScoringServer(Settings(artifact=artifact_folder, port=0, threads=1, budget_events=256))
     await server.start()
     yield server
     await soon(server.stop(0.0))
@@ -151,12 +134,13 @@ async def test_a_watcher_of_health_does_not_hold_a_stop_up(artifact_folder: Path
 
 
 @pytest.fixture
-def predictor(artifact_folder: Path, monkeypatch: pytest.MonkeyPatch) -> SlowPredictor:
-    """Make servers of this test load an artifact whose calls wait."""
+def predictor(artifact_folder: Path, monkeypatch: pytest.MonkeyPatch) -> GatedPredictor:
+    """Make servers of this test load an artifact whose runs wait."""
     artifact = Artifact.load(artifact_folder)
-    slow = SlowPredictor(artifact.predictor)
-    monkeypatch.setattr(Artifact, "load", lambda *_, **__: replace(artifact, predictor=slow))
-    return slow
+    gated = GatedPredictor(artifact.predictor)
+    gated.gate.clear()
+    monkeypatch.setattr(Artifact, "load", lambda *_, **__: replace(artifact, predictor=gated))
+    return gated
 
 
 async def serving(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple["asyncio.Task[None]", int]:
@@ -170,7 +154,7 @@ async def serving(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple[
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_drains_what_is_in_flight(
-    predictor: SlowPredictor,
+    predictor: GatedPredictor,
     artifact_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -186,7 +170,7 @@ async def test_a_signal_drains_what_is_in_flight(
         watch = health.Watch(health_pb2.HealthCheckRequest())
         assert (await soon(watch.read())).status == SERVING
         answer = asyncio.ensure_future(scoring.Score(request()))
-        assert await asyncio.to_thread(predictor.entered.wait, WAIT_SECONDS)
+        assert await asyncio.to_thread(predictor.entered.acquire, timeout=WAIT_SECONDS)
         os.kill(os.getpid(), number)
         assert (await soon(watch.read())).status == NOT_SERVING
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -199,14 +183,14 @@ async def test_a_signal_drains_what_is_in_flight(
 
 
 async def test_what_is_not_done_within_the_grace_is_cancelled(
-    predictor: SlowPredictor, artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    predictor: GatedPredictor, artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that hangs does not keep the server from ending; its caller hears so."""
     settings = Settings(artifact=artifact_folder, port=0, port_file=tmp_path / "port", grace_seconds=0.1)
     task, port = await serving(settings, monkeypatch)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         answer = asyncio.ensure_future(ScoringServiceStub(channel).Score(request()))
-        assert await asyncio.to_thread(predictor.entered.wait, WAIT_SECONDS)
+        assert await asyncio.to_thread(predictor.entered.acquire, timeout=WAIT_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(grpc.aio.AioRpcError):
             await soon(answer)
@@ -272,7 +256,7 @@ def test_the_program_serves_says_where_and_stops(artifact_folder: Path, tmp_path
     out, rest = process.communicate(timeout=WAIT_SECONDS)
     events = [line["event"] for line in lines] + [json.loads(line)["event"] for line in rest.splitlines()]
     assert process.returncode == 0
-    assert events == ["listening", "serving", "stopping", "stopped"]
+    assert events == ["listening", "measured", "serving", "stopping", "stopped"]
     assert out == ""
     assert not port_file.exists()
 

@@ -11,7 +11,7 @@ from serving.settings import read_settings
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a developer's own HOLDFAST_ variables out."""
-    for name in ("ARTIFACT", "PORT", "HOST", "WORKERS", "DATA"):
+    for name in ("ARTIFACT", "PORT", "HOST", "THREADS", "DATA"):
         monkeypatch.delenv(f"HOLDFAST_{name}", raising=False)
 
 
@@ -19,7 +19,7 @@ def test_defaults_listen_on_loopback() -> None:
     """Nobody serves the whole network without having said so."""
     settings = read_settings(["--artifact", "here"])
     assert (settings.artifact, settings.host, settings.port) == (Path("here"), "127.0.0.1", 50051)
-    assert settings.workers >= 1
+    assert (settings.processes, settings.threads, settings.provider) == (1, None, "cpu")
     assert settings.limits.max_events_per_customer == 100_000
     assert settings.port_file is None
 
@@ -28,11 +28,11 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     """The environment is what an image sets, a flag what a person says; other variables are left alone."""
     monkeypatch.setenv("HOLDFAST_ARTIFACT", "env")
     monkeypatch.setenv("HOLDFAST_PORT", "1")
-    monkeypatch.setenv("HOLDFAST_WORKERS", "3")
+    monkeypatch.setenv("HOLDFAST_THREADS", "3")
     monkeypatch.setenv("HOLDFAST_DATA", "/somewhere")
-    settings = read_settings(["--port", "0", "--max-in-flight=7", "--port-file", "p"])
-    assert (settings.artifact, settings.port, settings.workers) == (Path("env"), 0, 3)
-    assert (settings.max_in_flight, settings.port_file) == (7, Path("p"))
+    settings = read_settings(["--port", "0", "--max-queued-events=7", "--port-file", "p"])
+    assert (settings.artifact, settings.port, settings.threads) == (Path("env"), 0, 3)
+    assert (settings.max_queued_events, settings.port_file) == (7, Path("p"))
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,14 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         ([], r"--artifact \(HOLDFAST_ARTIFACT\): got None"),
         (["--artifact", "a", "--port", "70000"], r"--port \(HOLDFAST_PORT\): got '70000'"),
         (["--artifact", "a", "--port", "http"], "--port .*: got 'http'"),
-        (["--artifact", "a", "--workers", "0"], "--workers"),
-        (["--artifact", "a", "--max-in-flight", "0"], r"--max-in-flight \(HOLDFAST_MAX_IN_FLIGHT\)"),
+        (["--artifact", "a", "--threads", "0"], "--threads"),
+        (["--artifact", "a", "--processes", "0"], "--processes"),
+        (["--artifact", "a", "--provider", "tpu"], r"--provider \(HOLDFAST_PROVIDER\)"),
+        (["--artifact", "a", "--default-deadline-seconds", "0"], "--default-deadline-seconds"),
+        (
+            ["--artifact", "a", "--max-queued-events", "0"],
+            r"--max-queued-events \(HOLDFAST_MAX_QUEUED_EVENTS\)",
+        ),
         (["--artifact", "a", "--grace-seconds", "-1"], "--grace-seconds"),
         (["--artifact", "a", "--log-level", "LOUD"], "--log-level"),
         (["--artifact", "a", "--prot", "1"], "flags: .*--prot"),

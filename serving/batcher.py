@@ -1,0 +1,311 @@
+"""The queue of what is to be scored, and the workers that score it: one owner for both.
+
+It deliberately does not know gRPC or asyncio: parts of requests come in, each of them ends
+exactly once, and whoever brought it is told.
+
+A worker that is free takes at once what is next (:mod:`serving.lines`). Requests that wait are
+encoded together, since encoding has a high fixed cost and a low one per customer; what was encoded
+is put into runs by length; and runs are taken one by one, so that nobody waits for longer than one.
+"""
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from holdfast.encoding.encode import Encoded
+from holdfast.errors import HistoryError
+from holdfast.faults import find_faults, without
+from holdfast.histories import Histories
+from serving.joining import joined
+from serving.lines import STRETCH, Lines
+from serving.pace import Pace
+from serving.plan import Run
+from serving.predictor import Predictions, Predictor, observed, put
+
+MAX_JOINED_CUSTOMERS = 256
+MAX_JOINED_EVENTS = 32_768
+"""Most customers, and events as they were sent, that are encoded in one go: some milliseconds."""
+
+MAX_JOINED_RUNS = 8
+"""About how many full runs may come of them."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Part:
+    """Some customers that are encoded together and answered together.
+
+    Attributes:
+        histories: Of these customers; their values may be anything.
+        as_of_us: One cutoff each.
+        padded_events: What they will cost, at most.
+        is_large: Whether it belongs to a request of more than a run's size.
+        is_wanted: Says whether anybody still waits for it.
+        done: Called once, on a worker, with what went wrong or None. A part that nobody waited for
+            any more has neither an error nor predictions.
+        predictions: One row per customer, once answered; zeros where there is a fault.
+        faults: Why customers could not be scored, by row.
+        batch: What it is encoded in now; this and what follows is the batcher's own.
+        start: Its first row there.
+        num_left: How many of its customers wait for their run.
+        is_alone: Whether it has failed together with others.
+        is_ended: Whether ``done`` has been called, or is about to be.
+    """
+
+    histories: Histories
+    as_of_us: Int64[ndarray, " customer"]
+    padded_events: int
+    is_large: bool
+    is_wanted: Callable[[], bool]
+    done: Callable[["Part", Exception | None], None]
+    predictions: Predictions | None = None
+    faults: Mapping[int, HistoryError] = field(default_factory=dict)
+    batch: "_Batch | None" = None
+    start: int = 0
+    num_left: int = 0
+    is_alone: bool = False
+    is_ended: bool = False
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Batch:
+    """Parts that were encoded in one go; their customers are its rows.
+
+    Attributes:
+        parts: In order.
+        owner: The part of every row.
+        encoded: One segment per sound customer.
+        row_of: The row of every segment.
+        outputs: By name, one row per customer.
+        noticed: What was noticed about their events, by name.
+    """
+
+    parts: Sequence[Part]
+    owner: Sequence[int]
+    encoded: Encoded
+    row_of: Int64[ndarray, " segment"]
+    outputs: dict[str, ndarray] = field(default_factory=dict)
+    noticed: dict[str, Int64[ndarray, " row"]] = field(default_factory=dict)
+
+    def predictions(self) -> Predictions:
+        """Return what is known of all rows; those that wait for their run are zeros."""
+        return Predictions(outputs=self.outputs, **self.noticed)
+
+
+class Batcher:
+    """Owns the queue and the workers."""
+
+    def __init__(self, predictor: Predictor, *, workers: int, pace: Pace) -> None:
+        """Start the workers.
+
+        Args:
+            predictor: What scores.
+            workers: Threads that score.
+            pace: What a padded event costs; kept up to date here.
+        """
+        self._predictor = predictor
+        self._pace = pace
+        self._lock = threading.Condition()
+        self._lines: Lines[Part, tuple[_Batch, Run]] = Lines()
+        self._waiting = {False: 0, True: 0}
+        self._is_closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"score-{number}", daemon=True)
+            for number in range(workers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting_events(self) -> int:
+        """Padded events of everything that has not been answered yet."""
+        return self._waiting[False] + self._waiting[True]
+
+    def seconds_for(self, padded_events: int) -> float:
+        """Return how long all workers together need for so much, as far as the pace tells."""
+        return padded_events * self._pace.seconds_per_event / len(self._threads)
+
+    def wait_seconds(self, *, is_large: bool) -> float:
+        """Return how long a new part would wait for a worker."""
+        ahead, large = self._waiting[False], self._waiting[True]
+        # Before a small part only the share of large ones is taken.
+        return self.seconds_for(ahead + (large if is_large else min(large, int(ahead / STRETCH))))
+
+    def submit(self, parts: Sequence[Part]) -> None:
+        """Queue the parts of a request; each of them ends by a call of its ``done``."""
+        urgency = time.monotonic()
+        with self._lock:
+            assert not self._is_closed, "nobody submits to a closed batcher"
+            for part in parts:
+                self._waiting[part.is_large] += part.padded_events
+                self._lines.add_part(part, urgency=urgency, is_large=part.is_large)
+                urgency += STRETCH * self.seconds_for(part.padded_events)
+            self._lock.notify(len(parts))
+
+    def close(self, error: Exception) -> None:
+        """Wait for the workers to end what they do, and end with an error whatever still waits."""
+        with self._lock:
+            self._is_closed = True
+            self._lock.notify_all()
+        for thread in self._threads:
+            thread.join()
+        parts, runs = self._lines.clear()
+        for part in (*parts, *(part for batch, _ in runs for part in batch.parts)):
+            self._end(part, error)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                while not (self._lines or self._is_closed):
+                    self._lock.wait()
+                if self._is_closed:
+                    return
+                urgency, taken = self._lines.take(
+                    time.monotonic(), join=_Joint(self._predictor.plan.budget_events)
+                )
+            if isinstance(taken, tuple):
+                self._score(*taken)
+            else:
+                self._encode(taken, urgency)
+
+    def _encode(self, taken: Sequence[Part], urgency: float) -> None:
+        """Encode parts in one go and queue their runs."""
+        started = time.monotonic()
+        parts = [part for part in taken if self._is_needed(part)]
+        if not parts:
+            return
+        try:
+            batch = self._batch_of(parts)
+            runs = self._predictor.plan.runs(batch.encoded.lengths)
+        except Exception as error:  # noqa: BLE001 (whatever it was, it ends here and the worker lives on)
+            self._fail(parts, error)
+            return
+        is_large = parts[0].is_large
+        with self._lock:
+            self._pace.add(seconds=time.monotonic() - started, events=0)
+            for run in runs:
+                self._lines.add_run((batch, run), urgency=urgency, is_large=is_large)
+                if is_large:
+                    urgency += STRETCH * self.seconds_for(run.padded_events)
+            # This worker takes one of them itself.
+            self._lock.notify(max(len(runs) - 1, 0))
+        for part in parts:
+            if not part.num_left:
+                self._finish(batch, part)
+
+    def _batch_of(self, parts: Sequence[Part]) -> _Batch:
+        histories = joined([part.histories for part in parts])
+        as_of_us = np.concatenate([part.as_of_us for part in parts])
+        sizes = [part.histories.num_customers for part in parts]
+        starts = [0, *itertools.accumulate(sizes[:-1])]
+        row_of: ndarray = np.arange(len(as_of_us), dtype=np.int64)
+        for part, size in zip(parts, sizes, strict=True):
+            part.faults, part.num_left = {}, size
+        if find_faults(histories):
+            faults: dict[int, HistoryError] = {}
+            for part, start in zip(parts, starts, strict=True):
+                # Asked again, since a message must speak of the caller's own dictionary.
+                part.faults = find_faults(part.histories)
+                part.num_left -= len(part.faults)
+                faults |= {start + row: error for row, error in part.faults.items()}
+            histories, row_of = without(histories, faults)
+            as_of_us = as_of_us[row_of]
+        encoded = self._predictor.encode(histories, as_of_us)
+        owner = [number for number, size in enumerate(sizes) for _ in range(size)]
+        batch = _Batch(parts=parts, owner=owner, encoded=encoded, row_of=row_of)
+        put(batch.noticed, observed(encoded), row_of, num=len(owner))
+        for part, start in zip(parts, starts, strict=True):
+            part.batch, part.start = batch, start
+        return batch
+
+    def _score(self, batch: _Batch, run: Run) -> None:
+        """Send a run through the graph and end the parts that it completes."""
+        started = time.monotonic()
+        rows = batch.row_of[run.segments]
+        parts = [batch.parts[batch.owner[row]] for row in rows.tolist()]
+        kept = [place for place, part in enumerate(parts) if part.batch is batch and self._is_needed(part)]
+        if len(kept) < len(parts):
+            run = Run(segments=run.segments[kept], length=run.length)
+            rows, parts = rows[kept], [parts[place] for place in kept]
+        if not parts:
+            return
+        try:
+            found = self._predictor.run(batch.encoded, run, self._predictor.output_names)
+            with self._lock:
+                put(batch.outputs, found, rows, num=len(batch.owner))
+        except Exception as error:  # noqa: BLE001 (whatever it was, it ends here and the worker lives on)
+            self._fail(list(dict.fromkeys(parts)), error)
+            return
+        now = time.monotonic()
+        finished = []
+        with self._lock:
+            self._pace.add(seconds=now - started, events=run.padded_events)
+            if parts[0].is_large:
+                self._lines.claim(now, seconds=self.seconds_for(run.padded_events))
+            for part in parts:
+                # It is another batch's where it is being tried again.
+                if part.batch is batch:
+                    part.num_left -= 1
+                    if not part.num_left:
+                        finished.append(part)
+        for part in finished:
+            self._finish(batch, part)
+
+    def _is_needed(self, part: Part) -> bool:
+        """Say whether somebody waits for a part; where nobody does any more, it ends here."""
+        if not part.is_ended and not part.is_wanted():
+            self._end(part, None)
+        return not part.is_ended
+
+    def _finish(self, batch: _Batch, part: Part) -> None:
+        """End a part whose customers have all been answered or found at fault."""
+        num = part.histories.num_customers
+        part.predictions = batch.predictions().rows(slice(part.start, part.start + num))
+        self._end(part, None)
+
+    def _fail(self, parts: Sequence[Part], error: Exception) -> None:
+        """End a part that failed alone; parts that failed together are tried once more, each alone."""
+        if len(parts) == 1:
+            self._end(parts[0], error)
+            return
+        _log.warning("a batch failed: its parts are tried one by one", exc_info=error)
+        with self._lock:
+            for part in parts:
+                part.batch, part.is_alone = None, True
+                self._lines.add_part(part, urgency=time.monotonic(), is_large=part.is_large)
+            self._lock.notify(len(parts))
+
+    def _end(self, part: Part, error: Exception | None) -> None:
+        with self._lock:
+            if part.is_ended:
+                return
+            part.is_ended = True
+            self._waiting[part.is_large] -= part.padded_events
+        part.done(part, error)
+
+
+class _Joint:
+    """Says, part after part, whether one more is encoded with those before it; the first always is."""
+
+    def __init__(self, budget_events: int) -> None:
+        self._events_left = MAX_JOINED_EVENTS
+        self._customers_left = MAX_JOINED_CUSTOMERS
+        self._padded_left = MAX_JOINED_RUNS * budget_events
+        self._is_open = True
+
+    def __call__(self, part: Part, *, is_first: bool) -> bool:
+        self._events_left -= part.histories.num_events
+        self._customers_left -= part.histories.num_customers
+        self._padded_left -= part.padded_events
+        is_within = min(self._events_left, self._customers_left, self._padded_left) >= 0
+        joins = is_first or (self._is_open and is_within and not part.is_alone)
+        self._is_open = joins and not part.is_alone
+        return joins

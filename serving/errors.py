@@ -1,0 +1,51 @@
+"""Why a call is not scored, as one tree beside :mod:`holdfast.errors`.
+
+It deliberately does not know gRPC: :mod:`serving.statuses` turns each of them into a status.
+
+    HoldfastError
+    └── CallError
+        ├── UnavailableError     the model is still being loaded, or the server is stopping
+        ├── UnknownModelError    there is no model of that name here
+        ├── OtherSchemaError     the model's schema is another than the caller's
+        ├── OverloadedError      the answer would come too late, or the queue is full
+        └── ExpiredError         the caller's deadline passed before the answer
+"""
+
+from holdfast.errors import HoldfastError
+
+
+class CallError(HoldfastError):
+    """Base: this call is not answered, and the server is well."""
+
+
+class UnavailableError(CallError):
+    """Nobody is answered now; another server, or this one later, will do."""
+
+
+class UnknownModelError(CallError):
+    """The call names a model that is not served here."""
+
+
+class OtherSchemaError(CallError):
+    """The call was built for another schema than the model's."""
+
+
+class OverloadedError(CallError):
+    """The queue holds more than can be scored in time.
+
+    Attributes:
+        retry_after_seconds: When it is worth while to come back.
+    """
+
+    def __init__(self, reason: str, *, retry_after_seconds: float) -> None:
+        """Keep the reason and the time."""
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class ExpiredError(CallError):
+    """Nobody waits for the answer any more."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the deadline passed before the answer")

@@ -1,0 +1,280 @@
+"""What every service of the port asks: admits a request, has it scored, and waits for it.
+
+It deliberately does not know gRPC: errors of :mod:`serving.errors` leave it, and one place turns
+them into statuses. It lives on one event loop; the batcher's workers are beside it.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Int64
+from numpy import ndarray
+
+from holdfast.errors import HistoryError
+from holdfast.histories import Histories
+from holdfast.results import OBSERVED_NAMES
+from serving.artifact import Artifact
+from serving.batcher import MAX_JOINED_CUSTOMERS, MAX_JOINED_EVENTS, MAX_JOINED_RUNS, Batcher, Part
+from serving.errors import ExpiredError, OverloadedError, UnavailableError, UnknownModelError
+from serving.joining import stretch
+from serving.pace import Pace
+from serving.predictor import Predictions
+
+MIN_RETRY_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """The answer to a request.
+
+    Attributes:
+        predictions: One row per customer, in the order asked.
+        faults: Why customers could not be scored, by row. That row of the predictions says nothing,
+            and where everybody is at fault there may be no outputs at all.
+    """
+
+    predictions: Predictions
+    faults: Mapping[int, HistoryError]
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class _Call:
+    """A request that waits for its parts."""
+
+    future: "asyncio.Future[Scored]"
+    deadline: float
+    num_left: int = 0
+    parts: Sequence[Part] = field(default_factory=tuple)
+    is_dropped: bool = False
+
+    def is_wanted(self) -> bool:
+        """Say whether somebody still waits; asked by workers."""
+        return not self.is_dropped and time.monotonic() < self.deadline
+
+
+class Scorer:
+    """The model of a process, once it is loaded, and everything that waits for it."""
+
+    def __init__(self, *, default_deadline_seconds: float, max_queued_events: int) -> None:
+        """Begin without a model: calls are unavailable until :meth:`open`.
+
+        Args:
+            default_deadline_seconds: For callers that give none.
+            max_queued_events: Most padded events that wait; a request for which there is no room
+                is refused, unless nothing else waits.
+        """
+        self._default_deadline_seconds = default_deadline_seconds
+        self._max_queued_events = max_queued_events
+        self._artifact: Artifact | None = None
+        self._batcher: Batcher | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._refusal = "the model is still being loaded"
+        self._num_open = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+        self._ended: deque[tuple[_Call, Part, Exception | None]] = deque()
+        self._is_told = False
+
+    def open(self, artifact: Artifact, *, workers: int, seconds_per_event: float) -> None:
+        """Answer with this model from now on; called on the event loop that asks.
+
+        Args:
+            artifact: The verified model.
+            workers: Threads that score.
+            seconds_per_event: What a padded event costs a worker, to begin with.
+        """
+        assert self._batcher is None, "a scorer has one model for its life"
+        self._loop = asyncio.get_running_loop()
+        self._batcher = Batcher(artifact.predictor, workers=workers, pace=Pace(seconds_per_event))
+        self._artifact = artifact
+
+    def refuse(self) -> None:
+        """Be unavailable to every new call from now on; those that wait are still answered."""
+        self._artifact, self._refusal = None, "the server is stopping"
+
+    async def wait_idle(self) -> None:
+        """Return as soon as no call waits."""
+        await self._is_idle.wait()
+
+    def close(self) -> None:
+        """End the workers after what they do now, and whatever waits with an error; blocks."""
+        self.refuse()
+        if self._batcher is not None:
+            self._batcher.close(UnavailableError(self._refusal))
+
+    def artifact(self, name: str = "", version: str = "") -> Artifact:
+        """Return the model that answers.
+
+        Args:
+            name: What it must be called; empty for any.
+            version: Which one it must be; empty for any.
+
+        Raises:
+            UnavailableError: It is not loaded yet, or not served any more.
+            UnknownModelError: There is none of that name or version.
+        """
+        if self._artifact is None:
+            raise UnavailableError(self._refusal)
+        manifest = self._artifact.manifest
+        if name not in {"", manifest.name}:
+            raise UnknownModelError(f"there is no model {name[:80]!r} here, only {manifest.name!r}")
+        if version not in {"", manifest.version}:
+            raise UnknownModelError(
+                f"{manifest.name!r} has no version {version[:80]!r} here, only {manifest.version!r}"
+            )
+        return self._artifact
+
+    async def score(
+        self,
+        histories: Histories,
+        as_of_us: Int64[ndarray, " customer"],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> Scored:
+        """Score the customers of a request.
+
+        Cancelling the caller drops what has not been computed yet.
+
+        Args:
+            histories: Columns whose lengths fit; their values may be anything, and a customer whose
+                values cannot be scored harms nobody else.
+            as_of_us: One plausible cutoff each, UTC microseconds.
+            deadline_seconds: How long the caller waits; None for the default.
+
+        Returns:
+            Every output of the model.
+
+        Raises:
+            UnavailableError: The model is not served.
+            OverloadedError: The answer would come too late, or there is no room in the queue.
+            ExpiredError: The deadline passed before the answer.
+        """
+        artifact = self.artifact()
+        assert self._batcher is not None
+        seconds = self._default_deadline_seconds if deadline_seconds is None else deadline_seconds
+        if seconds <= 0:
+            raise ExpiredError
+        if not histories.num_customers:
+            return Scored(predictions=artifact.predictor.predict(histories, as_of_us), faults={})
+        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
+        call = _Call(future=future, deadline=time.monotonic() + seconds)
+        call.parts = self._cut(call, artifact, histories, as_of_us)
+        call.num_left = len(call.parts)
+        self._admit(self._batcher, call.parts, seconds)
+        self._num_open += 1
+        self._is_idle.clear()
+        self._batcher.submit(call.parts)
+        try:
+            return await future
+        finally:
+            self._leave(call)
+
+    def _leave(self, call: _Call) -> None:
+        """Forget a call that was answered or cancelled: nobody waits for it any more."""
+        call.is_dropped = True
+        self._num_open -= 1
+        if not self._num_open:
+            self._is_idle.set()
+
+    def _cut(
+        self, call: _Call, artifact: Artifact, histories: Histories, as_of_us: ndarray
+    ) -> Sequence[Part]:
+        """Return the parts of a request: one, unless it is larger than what is encoded in one go."""
+        plan = artifact.predictor.plan
+        num_events = np.diff(histories.offsets)
+        padded = plan.padded(num_events)
+        total = int(padded.sum())
+        is_large = total > plan.budget_events
+        cuts: Sequence[int] = (0, len(padded))
+        if is_large:
+            cuts = _cuts(padded, num_events, MAX_JOINED_RUNS * plan.budget_events)
+        return [
+            Part(
+                histories=stretch(histories, start, end),
+                as_of_us=as_of_us[start:end],
+                padded_events=int(padded[start:end].sum()),
+                is_large=is_large,
+                is_wanted=call.is_wanted,
+                done=lambda part, error: self._tell(call, part, error),
+            )
+            for start, end in pairwise(cuts)
+        ]
+
+    def _admit(self, batcher: Batcher, parts: Sequence[Part], seconds: float) -> None:
+        wait = batcher.wait_seconds(is_large=parts[0].is_large)
+        if wait > seconds:
+            reason = f"the answer would wait for {wait:.3g} s, but the deadline is in {seconds:.3g} s"
+            raise OverloadedError(reason, retry_after_seconds=max(wait - seconds, MIN_RETRY_SECONDS))
+        waiting, limit = batcher.waiting_events, self._max_queued_events
+        asked = sum(part.padded_events for part in parts)
+        if waiting and waiting + asked > limit:
+            reason = f"{waiting} padded events wait, and with {asked} more they would exceed {limit}"
+            excess = batcher.seconds_for(min(waiting + asked - limit, waiting))
+            raise OverloadedError(reason, retry_after_seconds=max(excess, MIN_RETRY_SECONDS))
+
+    def _tell(self, call: _Call, part: Part, error: Exception | None) -> None:
+        """Have the event loop look at what has ended; called on workers."""
+        self._ended.append((call, part, error))
+        if not self._is_told:
+            self._is_told = True
+            assert self._loop is not None
+            # A loop that has been closed has nobody left who waits.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        self._is_told = False
+        while self._ended:
+            call, part, error = self._ended.popleft()
+            call.num_left -= 1
+            if call.future.done():
+                continue
+            if error is not None or part.predictions is None:
+                call.is_dropped = True
+                call.future.set_exception(error or ExpiredError())
+            elif not call.num_left:
+                call.future.set_result(_scored(call.parts))
+
+
+def _cuts(padded: ndarray, num_events: ndarray, max_padded: int) -> Sequence[int]:
+    """Return where a large request is cut: its first row, and one past the last row of every part."""
+    cost = np.maximum(
+        np.maximum(padded / max_padded, num_events / MAX_JOINED_EVENTS), 1 / MAX_JOINED_CUSTOMERS
+    )
+    running = np.cumsum(cost)
+    cuts = [0]
+    while cuts[-1] < len(padded):
+        before = running[cuts[-1] - 1] if cuts[-1] else 0.0
+        end = int(np.searchsorted(running, before + 1, side="right"))
+        cuts.append(max(end, cuts[-1] + 1))
+    return cuts
+
+
+def _scored(parts: Sequence[Part]) -> Scored:
+    """Return the answer to a request whose parts have all been answered."""
+    found = [part.predictions for part in parts if part.predictions is not None]
+    if len(found) == 1:
+        return Scored(predictions=found[0], faults=parts[0].faults)
+    faults: dict[int, HistoryError] = {}
+    start = 0
+    for part in parts:
+        faults |= {start + row: error for row, error in part.faults.items()}
+        start += part.histories.num_customers
+    # A part in which everybody is at fault has no outputs; its rows are never looked at.
+    forms = {name: values for one in found for name, values in one.outputs.items()}
+    outputs = {
+        name: np.concatenate([_output(one, name, like) for one in found]) for name, like in forms.items()
+    }
+    counts = {name: np.concatenate([getattr(one, name) for one in found]) for name in OBSERVED_NAMES}
+    return Scored(predictions=Predictions(outputs=outputs, **counts), faults=faults)
+
+
+def _output(predictions: Predictions, name: str, like: ndarray) -> ndarray:
+    blank = (len(predictions.num_used), *like.shape[1:])
+    return predictions.outputs[name] if name in predictions.outputs else np.zeros(blank, dtype=like.dtype)

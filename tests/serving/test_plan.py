@@ -1,0 +1,77 @@
+"""Runs hold customers of like length, each customer once, within the budget."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.plan import MAX_BATCH, RunPlan, length_grid
+
+LENGTHS = st.lists(st.integers(0, 256), max_size=120)
+
+
+def test_every_length_up_to_the_longest_history_has_a_place() -> None:
+    """Padded lengths ascend by steps of 8, above 128 of a sixteenth; the last one holds every history."""
+    for max_events in (1, 8, 9, 100, 512, 4_096):
+        grid = length_grid(max_events)
+        assert grid[0] == 8
+        assert grid[-1] >= max_events
+        assert (grid % 8 == 0).all()
+        assert (np.diff(grid) >= 8).all()
+        assert (np.diff(grid) <= np.maximum(8, grid[:-1] / 16)).all()
+    assert len(length_grid(4_096)) < 100
+
+
+@given(lengths=LENGTHS, budget=st.integers(1, 4_096), merge=st.integers(0, 200))
+def test_everybody_is_in_one_run_that_holds_its_events(lengths: list[int], budget: int, merge: int) -> None:
+    """Nobody is lost, asked twice or cut, and a run keeps the budget unless one customer alone exceeds it."""
+    plan = RunPlan(max_events=256, budget_events=budget, merge_events=merge)
+    events = np.array(lengths, dtype=np.int64)
+    runs = plan.runs(events)
+    assert sorted(segment for run in runs for segment in run.segments.tolist()) == list(range(len(lengths)))
+    for run in runs:
+        assert run.length in plan.lengths
+        assert (events[run.segments] <= run.length).all()
+        assert len(run.segments) <= MAX_BATCH
+        assert run.padded_events <= budget or len(run.segments) == 1
+
+
+@given(lengths=LENGTHS)
+def test_without_merging_a_run_holds_one_padded_length(lengths: list[int]) -> None:
+    """Nobody is padded further than to the next length of the grid."""
+    plan = RunPlan(max_events=256, merge_events=0)
+    events = np.array(lengths, dtype=np.int64)
+    for run in plan.runs(events):
+        assert (plan.padded(events[run.segments]) == run.length).all()
+
+
+def test_a_few_shorter_customers_join_a_run_of_longer_ones() -> None:
+    """Where a run less is worth the padding, and only then."""
+    events = np.array([32, 24, 30, 8])
+    shapes = {
+        merge: [
+            (run.length, run.segments.tolist())
+            for run in RunPlan(max_events=64, merge_events=merge).runs(events)
+        ]
+        for merge in (7, 8, 40)
+    }
+    assert shapes[7] == [(32, [0, 2]), (24, [1]), (8, [3])]
+    assert shapes[8] == [(32, [0, 2, 1]), (8, [3])]
+    assert shapes[40] == [(32, [0, 2, 1, 3])]
+
+
+def test_a_customer_alone_takes_the_short_way_to_the_same_run() -> None:
+    """One customer is the commonest request; its run is that of the general way."""
+    plan = RunPlan(max_events=256)
+    for num_events in (0, 1, 8, 9, 255, 256):
+        [run] = plan.runs(np.array([num_events]))
+        [general, _] = plan.runs(np.array([num_events, 0])) if num_events > 200 else [None, None]
+        assert run.segments.tolist() == [0]
+        assert run.length == int(plan.padded(np.array([num_events]))[0])
+        assert general is None or general.length == run.length
+
+
+@pytest.mark.parametrize(("num_events", "padded"), [(0, 8), (8, 8), (9, 16), (130, 136), (10_000, 256)])
+def test_what_a_history_costs_is_known_before_it_is_encoded(num_events: int, padded: int) -> None:
+    """The queue is bounded by it; more events than the model takes cost no more."""
+    assert RunPlan(max_events=256).padded_length(num_events) == padded
