@@ -138,7 +138,7 @@ def read_as_of_us(request: Any) -> int:
     """
     if not request.HasField("as_of"):
         raise RequestError("as_of", None, "every request must name its point in time")
-    as_of_us = request.as_of.seconds * MICROSECONDS_PER_SECOND + request.as_of.nanos // 1_000
+    as_of_us: int = request.as_of.seconds * MICROSECONDS_PER_SECOND + request.as_of.nanos // 1_000
     if not 0 <= request.as_of.nanos < 1_000_000_000:
         raise RequestError("as_of.nanos", request.as_of.nanos, "it must lie in [0, 1000000000)")
     if not EARLIEST_US <= as_of_us < LATEST_US:

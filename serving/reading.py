@@ -277,4 +277,4 @@ def _numbers(
     if not is_whole or width.max() > _WIDEST:
         return None
     shift = 7 * (np.arange(len(found)) - np.repeat(starts, width))
-    return np.add.reduceat((found & 127).astype(np.int32) << shift.astype(np.int32), starts)
+    return np.add.reduceat((found & 127).astype(np.int32) << shift.astype(np.int32), starts, dtype=np.int32)

@@ -43,7 +43,7 @@ def test_a_sound_artifact_is_loaded(artifact_folder: Path) -> None:
     fingerprint = small_spec().schema.fingerprint()
     artifact = Artifact.load(artifact_folder, schema_fingerprint=fingerprint)
     assert artifact.manifest.name == "small"
-    assert artifact.predictor.input_names[0] == "event_ids"
+    assert artifact.predictor.output_names[0] == "churn_probability"
 
 
 def test_another_schema_is_refused(artifact_folder: Path) -> None:

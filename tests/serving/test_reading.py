@@ -1,0 +1,222 @@
+"""What is read quickly is what is read plainly, and nothing else is read quickly."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy import ndarray
+
+from builders import START_US, histories_of_lengths, random_histories, small_schema
+from holdfast.errors import RequestError
+from holdfast.faults import find_faults, without
+from holdfast.histories import CodedColumn, Histories
+from holdfast.v1 import scoring_pb2 as pb
+from holdfast.vocabulary import Dictionary
+from holdfast.wire import Limits, Received, read_customers, write_request
+from serving import reading
+from serving.reading import parse
+
+SCHEMA = small_schema()
+LIMITS = Limits(max_events_per_customer=50, max_events=200)
+
+
+def message(histories: Histories) -> pb.ScoreRequest:
+    """Return a request about everyone."""
+    ids = [str(index) for index in range(histories.num_customers)]
+    return write_request(histories, ids, as_of_us=START_US, schema=SCHEMA)
+
+
+def plainly(data: bytes) -> Received:
+    """Read as the contract says: number by number."""
+    return read_customers(pb.ScoreRequest.FromString(data), SCHEMA, limits=LIMITS)
+
+
+def quickly(data: bytes, monkeypatch: pytest.MonkeyPatch) -> Received:
+    """Read, and fail where that needs the plain way."""
+    with monkeypatch.context() as patch:
+        patch.delattr(reading, "read_customers")
+        return parse(data).read(SCHEMA, limits=LIMITS)
+
+
+def columns_of(histories: Histories) -> dict[str, ndarray | list[str]]:
+    """Return every column and dictionary by a name of its own."""
+    columns: dict[str, ndarray | list[str]] = {}
+    for where, rows in (("events", histories), ("versions", histories.attributes)):
+        columns[f"{where}.offsets"] = rows.offsets
+        columns |= {f"{where}.{name}": values for name, values in rows.numeric.items()}
+        for name, column in rows.categorical.items():
+            columns[f"{where}.{name}"] = column.codes
+            columns[f"{where}.{name}.words"] = list(column.dictionary.values)
+    columns["times"], columns["valid_from"] = histories.occurred_at_us, histories.attributes.valid_from_us
+    columns["event_type"] = histories.event_type.codes
+    columns["event_type.words"] = list(histories.event_type.dictionary.values)
+    return columns
+
+
+def assert_same(left: Histories, right: Histories) -> None:
+    """Compare every column, its type and its bits."""
+    found, expected = columns_of(left), columns_of(right)
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values, err_msg=name, strict=True)
+
+
+@given(seed=st.integers(0, 2**32 - 1), num=st.integers(0, 6))
+def test_a_sound_request_is_read_quickly_and_alike(seed: int, num: int) -> None:
+    """All customers at once, those without events or attributes among them."""
+    data = message(random_histories(np.random.default_rng(seed), num, max_length=12)).SerializeToString()
+    with pytest.MonkeyPatch.context() as patch:
+        found = quickly(data, patch)
+    expected = plainly(data)
+    assert found.errors == expected.errors == {}
+    assert found.positions.tolist() == expected.positions.tolist()
+    assert_same(found.histories, expected.histories)
+
+
+def test_codes_of_several_bytes_are_read_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large dictionaries have codes beyond one byte on the wire; a missing value stands between them."""
+    histories = histories_of_lengths(np.random.default_rng(0), np.array([0, 5, 1, 0, 2]))
+    codes = np.array([63, 64, 5_000, -1, 0, 20_000, 8_191, 8_192], dtype=np.int32)
+    words = Dictionary(f"word {index}" for index in range(20_001))
+    column = CodedColumn(codes=codes, dictionary=words)
+    types = CodedColumn(codes=np.abs(codes), dictionary=words)
+    request = message(replace(histories, categorical={"channel": column}, event_type=types))
+    del request.event_types[:]
+    request.event_types.extend(words.values)
+    del request.field_dictionaries["channel"].values[:]
+    request.field_dictionaries["channel"].values.extend(words.values)
+    for customer, (start, end) in zip(
+        request.customers, ((0, 0), (0, 5), (5, 6), (6, 6), (6, 8)), strict=True
+    ):
+        customer.event_type[:] = types.codes[start:end].tolist()
+        for found in customer.fields:
+            if found.name == "channel":
+                found.codes[:] = codes[start:end].tolist()
+    data = request.SerializeToString()
+    assert_same(quickly(data, monkeypatch).histories, plainly(data).histories)
+    assert plainly(data).histories.categorical["channel"].codes.tolist() == codes.tolist()
+
+
+def test_columns_may_stand_in_any_order_or_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each customer may send other columns; what is not sent is missing."""
+    request = message(histories_of_lengths(np.random.default_rng(1), np.array([3, 3, 3, 3])))
+    first, second, third, _ = request.customers
+    columns = [pb.Column.FromString(column.SerializeToString()) for column in first.fields]
+    del first.fields[:], second.fields[:], third.attributes[:], third.valid_from_us[:]
+    first.fields.extend(columns[::-1])
+    second.fields.extend(columns[1:2])
+    data = request.SerializeToString()
+    assert_same(quickly(data, monkeypatch).histories, plainly(data).histories)
+
+
+def unpacked(data: bytes) -> bytes:
+    """Append one event in the old form of a repeated number, one tag each."""
+    customer = pb.Customer(customer_id="old").SerializeToString()
+    customer += b"\x11" + np.int64(START_US).tobytes() + b"\x18\x00"
+    return data + b"\x3a" + bytes([len(customer)]) + customer
+
+
+def in_pieces(data: bytes) -> bytes:
+    """Append one customer whose times come in two packed pieces."""
+    time = np.int64(START_US).tobytes()
+    customer = (b"\x12\x08" + time) * 2 + b"\x1a\x02\x00\x00"
+    return data + b"\x3a" + bytes([len(customer)]) + customer
+
+
+def with_unknown_field(data: bytes) -> bytes:
+    """Append a field that a later release may have."""
+    return data + b"\xf8\x07\x01"
+
+
+@pytest.mark.parametrize("change", [unpacked, in_pieces, with_unknown_field])
+def test_other_forms_of_the_same_message_say_the_same(change: Callable[[bytes], bytes]) -> None:
+    """Protobuf allows more than its own libraries write; nothing of it is lost or misread."""
+    data = change(
+        message(histories_of_lengths(np.random.default_rng(2), np.array([2, 3]))).SerializeToString()
+    )
+    found, expected = parse(data).read(SCHEMA, limits=LIMITS), plainly(data)
+    assert found.errors == expected.errors == {}
+    assert_same(found.histories, expected.histories)
+
+
+def test_a_column_twice_never_moves_a_neighbours_numbers() -> None:
+    """Two customers who each send one column twice and another not are both at fault."""
+    request = message(histories_of_lengths(np.random.default_rng(3), np.array([2, 2, 2])))
+    for customer, name in zip(request.customers[:2], ("amount", "quantity"), strict=True):
+        [column] = [column for column in customer.fields if column.name == name]
+        kept = [column for column in customer.fields if column.name not in {"amount", "quantity"}]
+        kept = [pb.Column.FromString(c.SerializeToString()) for c in (*kept, column, column)]
+        del customer.fields[:]
+        customer.fields.extend(kept)
+    received = parse(request.SerializeToString()).read(SCHEMA, limits=LIMITS)
+    assert set(received.errors) == {0, 1}
+    assert received.positions.tolist() == [2]
+
+
+@pytest.mark.parametrize("lengths", [[51], [50, 50, 50, 50, 1]])
+def test_too_many_events_are_left_to_the_plain_way(lengths: list[int]) -> None:
+    """The limits of a customer and of a request hold here too."""
+    data = message(histories_of_lengths(np.random.default_rng(4), np.array(lengths))).SerializeToString()
+    if len(lengths) == 1:
+        assert "at most 50 events" in str(parse(data).read(SCHEMA, limits=LIMITS).errors[0])
+    else:
+        with pytest.raises(RequestError, match="at most 200 events"):
+            parse(data).read(SCHEMA, limits=LIMITS)
+
+
+@pytest.mark.parametrize("data", [b"\xff\xff\xff nonsense", b"\x3a\x05\x12", b"\x3a\x03\x12\x01\x00"])
+def test_bytes_that_are_no_request_are_named(data: bytes) -> None:
+    """Whoever sends them hears so, and not of an internal error."""
+    with pytest.raises(RequestError, match="it must be a ScoreRequest"):
+        parse(data).read(SCHEMA, limits=LIMITS)
+
+
+COLUMNS = st.builds(
+    pb.Column,
+    name=st.sampled_from(["amount", "quantity", "channel", "region", "age", "amonut", ""]),
+    values=st.lists(st.floats(width=32), max_size=3),
+    codes=st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 200), max_size=3),
+)
+CUSTOMERS = st.builds(
+    pb.Customer,
+    occurred_at_us=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
+    event_type=st.lists(st.integers(0, 200) | st.integers(0, 2**32 - 1), max_size=3),
+    fields=st.lists(COLUMNS, max_size=4),
+    valid_from_us=st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
+    attributes=st.lists(COLUMNS, max_size=3),
+)
+
+
+@given(
+    customers=st.lists(CUSTOMERS, max_size=4),
+    place=st.integers(0, 10_000),
+    byte=st.none() | st.integers(0, 255),
+)
+def test_whatever_is_sent_is_read_as_the_plain_way_reads_it(
+    customers: list[pb.Customer], place: int, byte: int | None
+) -> None:
+    """Any message, and any message with a byte changed: the same histories, errors and refusals."""
+    data = pb.ScoreRequest(customers=customers).SerializeToString()
+    if byte is not None and data:
+        place %= len(data)
+        data = data[:place] + bytes([byte]) + data[place + 1 :]
+    try:
+        raw = parse(data)
+        expected = plainly(data)
+    except Exception as error:  # noqa: BLE001 (what is refused by either way must be refused by reading)
+        with pytest.raises(RequestError):
+            parse(data).read(SCHEMA, limits=LIMITS)
+        assert isinstance(error, RequestError) or type(error).__name__ == "DecodeError"
+        return
+    found = raw.read(SCHEMA, limits=LIMITS)
+    faults = find_faults(found.histories)
+    histories, kept = without(found.histories, faults)
+    errors = dict(found.errors) | {int(found.positions[row]): error for row, error in faults.items()}
+    assert {row: str(error) for row, error in errors.items()} == {
+        row: str(error) for row, error in expected.errors.items()
+    }
+    assert found.positions[kept].tolist() == expected.positions.tolist()
+    assert_same(histories, expected.histories)
