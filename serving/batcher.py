@@ -8,11 +8,13 @@ encoded together, since encoding has a high fixed cost and a low one per custome
 is put into runs by length; and runs are taken one by one, so that nobody waits for longer than one.
 """
 
-import itertools
 import logging
+import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,14 +22,13 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from holdfast.encoding.encode import Encoded
-from holdfast.errors import HistoryError
-from holdfast.faults import find_faults, without
-from holdfast.histories import Histories
-from serving.joining import joined
+from holdfast.errors import HistoryError, InputError
+from serving.asking import Asked
 from serving.lines import STRETCH, Lines
 from serving.pace import Pace
 from serving.plan import Run
 from serving.predictor import Predictions, Predictor, observed, put
+from serving.reading import Read
 
 MAX_JOINED_CUSTOMERS = 256
 MAX_JOINED_EVENTS = 32_768
@@ -35,6 +36,9 @@ MAX_JOINED_EVENTS = 32_768
 
 MAX_JOINED_RUNS = 8
 """About how many full runs may come of them."""
+
+NICENESS = 3
+"""How far workers stand behind the event loop."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +48,10 @@ class Part:
     """Some customers that are encoded together and answered together.
 
     Attributes:
-        histories: Of these customers; their values may be anything.
+        asked: What is asked about them.
         as_of_us: One cutoff each.
         padded_events: What they will cost, at most.
+        sent_events: Their events as they were sent.
         is_large: Whether it belongs to a request of more than a run's size.
         is_wanted: Says whether anybody still waits for it.
         done: Called once, on a worker, with what went wrong or None. A part that nobody waited for
@@ -60,14 +65,15 @@ class Part:
         is_ended: Whether ``done`` has been called, or is about to be.
     """
 
-    histories: Histories
+    asked: Asked
     as_of_us: Int64[ndarray, " customer"]
     padded_events: int
+    sent_events: int
     is_large: bool
     is_wanted: Callable[[], bool]
     done: Callable[["Part", Exception | None], None]
     predictions: Predictions | None = None
-    faults: Mapping[int, HistoryError] = field(default_factory=dict)
+    faults: dict[int, HistoryError] = field(default_factory=dict)
     batch: "_Batch | None" = None
     start: int = 0
     num_left: int = 0
@@ -103,15 +109,24 @@ class _Batch:
 class Batcher:
     """Owns the queue and the workers."""
 
-    def __init__(self, predictor: Predictor, *, workers: int, pace: Pace) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        read: Callable[[Sequence[Asked]], Read],
+        *,
+        workers: int,
+        pace: Pace,
+    ) -> None:
         """Start the workers.
 
         Args:
             predictor: What scores.
+            read: Reads what several parts ask; may raise where one of them is malformed.
             workers: Threads that score.
             pace: What a padded event costs; kept up to date here.
         """
         self._predictor = predictor
+        self._read = read
         self._pace = pace
         self._lock = threading.Condition()
         self._lines: Lines[Part, tuple[_Batch, Run]] = Lines()
@@ -162,6 +177,7 @@ class Batcher:
             self._end(part, error)
 
     def _work(self) -> None:
+        _stand_back()
         while True:
             with self._lock:
                 while not (self._lines or self._is_closed):
@@ -189,6 +205,8 @@ class Batcher:
             self._fail(parts, error)
             return
         is_large = parts[0].is_large
+        # Nobody of them can be scored, so that no run would end them.
+        unscored = [part for part in parts if not part.num_left]
         with self._lock:
             self._pace.add(seconds=time.monotonic() - started, events=0)
             for run in runs:
@@ -197,33 +215,25 @@ class Batcher:
                     urgency += STRETCH * self.seconds_for(run.padded_events)
             # This worker takes one of them itself.
             self._lock.notify(max(len(runs) - 1, 0))
-        for part in parts:
-            if not part.num_left:
-                self._finish(batch, part)
+        for part in unscored:
+            self._finish(batch, part)
 
     def _batch_of(self, parts: Sequence[Part]) -> _Batch:
-        histories = joined([part.histories for part in parts])
+        read = self._read([part.asked for part in parts])
         as_of_us = np.concatenate([part.as_of_us for part in parts])
-        sizes = [part.histories.num_customers for part in parts]
-        starts = [0, *itertools.accumulate(sizes[:-1])]
-        row_of: ndarray = np.arange(len(as_of_us), dtype=np.int64)
-        for part, size in zip(parts, sizes, strict=True):
-            part.faults, part.num_left = {}, size
-        if find_faults(histories):
-            faults: dict[int, HistoryError] = {}
-            for part, start in zip(parts, starts, strict=True):
-                # Asked again, since a message must speak of the caller's own dictionary.
-                part.faults = find_faults(part.histories)
-                part.num_left -= len(part.faults)
-                faults |= {start + row: error for row, error in part.faults.items()}
-            histories, row_of = without(histories, faults)
-            as_of_us = as_of_us[row_of]
-        encoded = self._predictor.encode(histories, as_of_us)
-        owner = [number for number, size in enumerate(sizes) for _ in range(size)]
-        batch = _Batch(parts=parts, owner=owner, encoded=encoded, row_of=row_of)
-        put(batch.noticed, observed(encoded), row_of, num=len(owner))
-        for part, start in zip(parts, starts, strict=True):
-            part.batch, part.start = batch, start
+        owner: list[int] = []
+        for number, part in enumerate(parts):
+            part.start, part.num_left, part.faults = len(owner), len(part.as_of_us), {}
+            owner += [number] * part.num_left
+        for row, error in read.faults.items():
+            part = parts[owner[row]]
+            part.num_left -= 1
+            part.faults[row - part.start] = error
+        encoded = self._predictor.encode(read.histories, as_of_us[read.rows])
+        batch = _Batch(parts=parts, owner=owner, encoded=encoded, row_of=read.rows)
+        put(batch.noticed, observed(encoded), read.rows, num=len(owner))
+        for part in parts:
+            part.batch = batch
         return batch
 
     def _score(self, batch: _Batch, run: Run) -> None:
@@ -267,8 +277,7 @@ class Batcher:
 
     def _finish(self, batch: _Batch, part: Part) -> None:
         """End a part whose customers have all been answered or found at fault."""
-        num = part.histories.num_customers
-        part.predictions = batch.predictions().rows(slice(part.start, part.start + num))
+        part.predictions = batch.predictions().rows(slice(part.start, part.start + len(part.as_of_us)))
         self._end(part, None)
 
     def _fail(self, parts: Sequence[Part], error: Exception) -> None:
@@ -276,7 +285,8 @@ class Batcher:
         if len(parts) == 1:
             self._end(parts[0], error)
             return
-        _log.warning("a batch failed: its parts are tried one by one", exc_info=error)
+        if not isinstance(error, InputError):
+            _log.warning("a batch failed: its parts are tried one by one", exc_info=error)
         with self._lock:
             for part in parts:
                 part.batch, part.is_alone = None, True
@@ -292,6 +302,18 @@ class Batcher:
         part.done(part, error)
 
 
+def _stand_back() -> None:
+    """Let the event loop go first where both want the same core.
+
+    The more requests it reads before a worker goes on, the more of them share the cost of a batch. Only
+    Linux has a priority for every thread.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
+
+
 class _Joint:
     """Says, part after part, whether one more is encoded with those before it; the first always is."""
 
@@ -302,8 +324,8 @@ class _Joint:
         self._is_open = True
 
     def __call__(self, part: Part, *, is_first: bool) -> bool:
-        self._events_left -= part.histories.num_events
-        self._customers_left -= part.histories.num_customers
+        self._events_left -= part.sent_events
+        self._customers_left -= len(part.as_of_us)
         self._padded_left -= part.padded_events
         is_within = min(self._events_left, self._customers_left, self._padded_left) >= 0
         joins = is_first or (self._is_open and is_within and not part.is_alone)

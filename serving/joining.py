@@ -5,9 +5,10 @@ a neighbour's word, so such codes stay outside every dictionary.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate, chain
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 from numpy import ndarray
 
 from holdfast.histories import AttributeVersions, CodedColumn, Histories
@@ -76,7 +77,7 @@ def _cut(column: CodedColumn, rows: slice) -> CodedColumn:
     return CodedColumn(codes=column.codes[rows], dictionary=column.dictionary)
 
 
-def _joined_offsets(parts: Sequence[Int64[ndarray, " customer_plus_1"]]) -> Int64[ndarray, " all_plus_1"]:
+def _joined_offsets(parts: Sequence[ndarray]) -> Int64[ndarray, " all_plus_1"]:
     lengths = np.concatenate([part[1:] - part[:-1] for part in parts])
     offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
     np.cumsum(lengths, out=offsets[1:])
@@ -84,17 +85,27 @@ def _joined_offsets(parts: Sequence[Int64[ndarray, " customer_plus_1"]]) -> Int6
 
 
 def _joined_codes(parts: Sequence[CodedColumn]) -> CodedColumn:
-    """Return one column whose dictionary holds every part's words one after the other."""
     codes = np.concatenate([part.codes for part in parts])
-    sizes = [len(part.dictionary) for part in parts]
-    counts = [len(part.codes) for part in parts]
+    return in_one_dictionary(codes, [part.dictionary for part in parts], [len(part.codes) for part in parts])
+
+
+def in_one_dictionary(
+    codes: Int32[ndarray, " row"], dictionaries: Sequence[Dictionary], counts: Sequence[int]
+) -> CodedColumn:
+    """Return a column whose dictionary holds the words of several, one dictionary after the other.
+
+    Args:
+        codes: Rows of the first dictionary, then rows of the second, and so on; any values.
+        dictionaries: What the codes mean.
+        counts: How many rows are of each.
+    """
+    if len(dictionaries) == 1:
+        return CodedColumn(codes=codes, dictionary=dictionaries[0])
+    sizes = [len(dictionary) for dictionary in dictionaries]
     size = np.repeat(np.array(sizes, dtype=np.int32), counts)
-    base = np.repeat(np.cumsum([0, *sizes[:-1]], dtype=np.int32), counts)
-    moved = codes + base
+    base = np.repeat(np.array([0, *accumulate(sizes[:-1])], dtype=np.int32), counts)
+    # A missing value is -1 everywhere, and what is below that stays below it.
+    moved = np.where(codes < 0, codes, codes + base)
     np.putmask(moved, codes >= size, _OUTSIDE)
-    # A missing value is -1 everywhere, and what is below that must stay below it.
-    np.putmask(moved, codes < 0, codes)
-    words: list[str] = []
-    for part in parts:
-        words += part.dictionary.values
+    words = chain.from_iterable(dictionary.values for dictionary in dictionaries)
     return CodedColumn(codes=moved, dictionary=Dictionary(words))

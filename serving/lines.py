@@ -12,7 +12,7 @@ import heapq
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 STRETCH = 4.0
 """Large requests may claim a quarter of the server while smaller ones wait."""
@@ -22,6 +22,7 @@ P_contra = TypeVar("P_contra", contravariant=True)
 R = TypeVar("R")
 
 
+@runtime_checkable
 class Joint(Protocol[P_contra]):
     """Whether a part is encoded with those that it was asked about before."""
 

@@ -1,32 +1,31 @@
-"""The bytes of a ScoreRequest as histories, without an object per number.
+"""What several requests ask, read in one go: one set of histories, and who is at fault.
 
-It deliberately decides nothing that :mod:`holdfast.wire` decides: whatever is not plainly sound,
-from an unknown field to a column of the wrong length, is read and refused there.
+It deliberately decides nothing that :mod:`holdfast.wire` and :mod:`holdfast.faults` decide: where
+anything is not plainly sound, each request is read number by number, and refused there.
 
-On the wire a packed column is one run of bytes, and a field of type ``bytes`` looks the same. So
-the request is parsed with a description in which every packed column is ``bytes``, and NumPy reads
-the columns of all customers in one go: a few nanoseconds per event instead of a hundred.
+NumPy reads the columns of all customers of all requests at once: a few nanoseconds per event
+instead of a hundred, and the fixed cost of a request is shared by those who wait with it.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
-from google.protobuf.message import DecodeError
 from jaxtyping import Int32, Int64
 from numpy import ndarray
 
-from holdfast.errors import RequestError
+from holdfast.errors import HistoryError
+from holdfast.faults import find_faults, without
 from holdfast.histories import ALWAYS_US, AttributeVersions, CodedColumn, Histories
 from holdfast.schema import Schema
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.vocabulary import Dictionary
-from holdfast.wire import Limits, Received, read_customers
+from holdfast.wire import Limits
+from serving.asking import Asked, AskedBytes
+from serving.joining import in_one_dictionary, joined
 
 _ALWAYS = np.int64(ALWAYS_US).astype("<i8").tobytes()
 _MISSING_CODE = b"\x01"
@@ -41,110 +40,103 @@ _WIDEST = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RawRequest:
-    """A request that has been parsed, its columns still bytes.
+class Read:
+    """What was asked, read and checked.
 
     Attributes:
-        data: As it came.
-        view: Parsed with columns as bytes.
-        is_plain: Whether the view holds all that was sent.
+        histories: Of those who can be scored.
+        rows: Where they stand among all who were asked about.
+        faults: Why the others cannot be scored, by row.
     """
 
-    data: bytes
-    view: Any
-    is_plain: bool
-
-    def read(self, schema: Schema, *, limits: Limits) -> Received:
-        """Return the histories of its customers.
-
-        Args:
-            schema: What the model expects.
-            limits: What this server takes.
-
-        Returns:
-            What :func:`holdfast.wire.read_customers` returns, except that values have not been
-            checked where every customer's columns have the right form.
-
-        Raises:
-            RequestError: The request as a whole is malformed.
-        """
-        customers = self.view.customers
-        if self.is_plain and len(customers) <= limits.max_customers:
-            histories = _read_plain(self.view, schema, limits)
-            if histories is not None:
-                positions = np.arange(len(customers), dtype=np.int64)
-                return Received(histories=histories, positions=positions, errors={})
-        return read_customers(_parsed(pb.ScoreRequest, self.data), schema, limits=limits)
+    histories: Histories
+    rows: Int64[ndarray, " customer"]
+    faults: Mapping[int, HistoryError]
 
 
-def parse(data: bytes) -> RawRequest:
-    """Parse a request.
+def read_together(asked: Sequence[Asked], schema: Schema, *, limits: Limits) -> Read:
+    """Read what several requests ask; the customers of the first one come first.
+
+    Args:
+        asked: At least one.
+        schema: What the model expects.
+        limits: What this server takes of a request.
+
+    Returns:
+        Histories of which every value has been checked.
 
     Raises:
-        RequestError: The bytes are no request.
+        RequestError: A request as a whole is malformed.
     """
-    view = _parsed(_view_class(), data)
-    view.DiscardUnknownFields()
-    # A number that is not packed is unknown to the view, and would be missing from it silently.
-    return RawRequest(data=data, view=view, is_plain=view.ByteSize() == len(data))
+    plain = [one for one in asked if isinstance(one, AskedBytes) and one.is_plain]
+    if len(plain) == len(asked):
+        histories = _read_plain(plain, schema, limits)
+        if histories is not None and not find_faults(histories):
+            return Read(histories=histories, rows=_count(histories.num_customers), faults={})
+    if len(asked) == 1:
+        return _read_alone(asked[0], schema, limits)
+    # Each for itself, since a message must speak of the caller's own columns and dictionaries.
+    parts, rows, start = [], [], 0
+    faults: dict[int, HistoryError] = {}
+    for one in asked:
+        read = read_together([one], schema, limits=limits)
+        parts.append(read.histories)
+        rows.append(read.rows + start)
+        faults |= {start + row: error for row, error in read.faults.items()}
+        start += len(one.num_events)
+    return Read(histories=joined(parts), rows=np.concatenate(rows), faults=faults)
 
 
-def _parsed(kind: Any, data: bytes) -> Any:
-    try:
-        return kind.FromString(data)
-    except DecodeError as error:
-        raise RequestError("request", f"{len(data)} bytes", "it must be a ScoreRequest") from error
+def _read_alone(asked: Asked, schema: Schema, limits: Limits) -> Read:
+    """Read number by number."""
+    received = asked.read(schema, limits=limits)
+    found = find_faults(received.histories)
+    histories, kept = without(received.histories, found)
+    faults = {int(received.positions[row]): error for row, error in found.items()}
+    return Read(histories=histories, rows=received.positions[kept], faults={**received.errors, **faults})
 
 
-@cache
-def _view_class() -> Any:
-    """Return the class of ScoreRequest in which every packed column is bytes."""
-    file = descriptor_pb2.FileDescriptorProto()
-    pb.DESCRIPTOR.CopyToProto(file)
-    del file.service[:]
-    kinds = descriptor_pb2.FieldDescriptorProto
-    for message in file.message_type:
-        for column in message.field:
-            if message.name == "Customer" and column.label == kinds.LABEL_REPEATED:
-                column.type = kinds.TYPE_BYTES
-                column.ClearField("type_name")
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
-    pool.AddSerializedFile(file.SerializeToString())
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(pb.ScoreRequest.DESCRIPTOR.full_name))
+def _count(num: int) -> Int64[ndarray, " num"]:
+    return np.arange(num, dtype=np.int64)
 
 
-def _read_plain(view: Any, schema: Schema, limits: Limits) -> Histories | None:
+def _read_plain(asked: Sequence[AskedBytes], schema: Schema, limits: Limits) -> Histories | None:
     """Return the histories, or None where anything is not as it should be."""
-    field_words = _words(view.field_dictionaries, schema.categorical_fields)
-    attribute_words = _words(view.attribute_dictionaries, schema.categorical_attributes)
-    if field_words is None or attribute_words is None:
-        return None
+    field_words = [_words(one.view.field_dictionaries, schema.categorical_fields) for one in asked]
+    attribute_words = [
+        _words(one.view.attribute_dictionaries, schema.categorical_attributes) for one in asked
+    ]
     fields = _Columns(schema.categorical_fields, schema.numeric_fields)
     attributes = _Columns(schema.categorical_attributes, schema.numeric_attributes)
+    most_bytes = 8 * limits.max_events_per_customer
     types: list[bytes] = []
-    for customer in view.customers:
-        times, versioned = _bytes(customer.occurred_at_us), customer.attributes
-        valid_from = _bytes(customer.valid_from_us) or (_ALWAYS if versioned else b"")
-        types.append(_bytes(customer.event_type))
-        is_sound = fields.add(times, customer.fields) and attributes.add(valid_from, versioned)
-        if not is_sound or len(times) > 8 * limits.max_events_per_customer:
-            return None
+    for one in asked:
+        for customer in one.customers:
+            times, versioned = _bytes(customer.occurred_at_us), customer.attributes
+            valid_from = _bytes(customer.valid_from_us) or (_ALWAYS if versioned else b"")
+            types.append(_bytes(customer.event_type))
+            is_sound = fields.add(times, customer.fields) and attributes.add(valid_from, versioned)
+            if not is_sound or len(times) > most_bytes:
+                return None
+        fields.end_request()
+        attributes.end_request()
     offsets, version_offsets = fields.offsets(), attributes.offsets()
     type_codes = _numbers(types, offsets)
-    found, found_attributes = fields.codes(offsets), attributes.codes(version_offsets)
-    if type_codes is None or found is None or found_attributes is None or offsets[-1] > limits.max_events:
+    found = fields.coded(offsets, field_words)
+    found_attributes = attributes.coded(version_offsets, attribute_words)
+    if type_codes is None or found is None or found_attributes is None:
         return None
+    type_words = [Dictionary(one.view.event_types) for one in asked]
     return Histories(
         offsets=offsets,
         occurred_at_us=fields.times(),
-        event_type=CodedColumn(codes=type_codes, dictionary=Dictionary(view.event_types)),
-        categorical=_coded(found, field_words),
+        event_type=in_one_dictionary(type_codes, type_words, fields.rows_by_request),
+        categorical=found,
         numeric=fields.values(),
         attributes=AttributeVersions(
             offsets=version_offsets,
             valid_from_us=attributes.times(),
-            categorical=_coded(found_attributes, attribute_words),
+            categorical=found_attributes,
             numeric=attributes.values(),
         ),
     )
@@ -154,6 +146,8 @@ class _Columns:
     """The bytes of the columns of all customers, joined only once."""
 
     def __init__(self, categorical: Iterable[str], numeric: Iterable[str]) -> None:
+        self.rows_by_request: list[int] = []
+        self._num_rows = 0
         self._times: list[bytes] = []
         self._codes: dict[str, list[bytes]] = {name: [] for name in categorical}
         self._values: dict[str, list[bytes]] = {name: [] for name in numeric}
@@ -161,17 +155,19 @@ class _Columns:
         every += [(name, parts, _VALUES, 4) for name, parts in self._values.items()]
         # A column is known by what it begins with: its name, and the tag of what is in it.
         self._by_head = {}
-        self._absent = []
+        self._all = []
         for place, (name, parts, tag, size) in enumerate(every):
-            head = _head(name)
-            self._by_head[head + tag] = self._by_head[head] = (parts.append, size, 1 << place)
-            self._absent.append((parts.append, size, 1 << place))
+            head = pb.Column(name=name).SerializeToString()
+            known = (parts.append, size, 1 << place)
+            self._by_head[head + tag] = self._by_head[head] = known
+            self._all.append(known)
         self._whole = (1 << len(every)) - 1
 
     def add(self, times: bytes, columns: Iterable[bytes]) -> bool:
         """Append a customer's columns; False where they are not as they should be."""
         num, rest = divmod(len(times), 8)
         self._times.append(times)
+        self._num_rows += num
         seen = 0
         for column in columns:
             name_end = column[1] + 2 if len(column) > 1 else 0
@@ -185,10 +181,15 @@ class _Columns:
             seen |= bit
             append(found)
         if seen != self._whole:
-            for append, size, bit in self._absent:
+            for append, size, bit in self._all:
                 if not seen & bit:
                     append(num * (_MISSING_VALUE if size else _MISSING_CODE))
         return not rest
+
+    def end_request(self) -> None:
+        """Note that the customers of a request are complete."""
+        self.rows_by_request.append(self._num_rows)
+        self._num_rows = 0
 
     def offsets(self) -> Int64[ndarray, " customer_plus_1"]:
         return np.array([0, *accumulate(len(times) >> 3 for times in self._times)], dtype=np.int64)
@@ -199,21 +200,22 @@ class _Columns:
     def values(self) -> Mapping[str, ndarray]:
         return {name: np.frombuffer(b"".join(parts), dtype="<f4") for name, parts in self._values.items()}
 
-    def codes(self, offsets: Int64[ndarray, " customer_plus_1"]) -> Mapping[str, ndarray] | None:
-        """Return the categorical columns, or None where one has not a number per row."""
+    def coded(
+        self, offsets: Int64[ndarray, " customer_plus_1"], words: Sequence[Mapping[str, Dictionary] | None]
+    ) -> Mapping[str, CodedColumn] | None:
+        """Return the categorical columns, or None where one has not a number per row or unknown words."""
+        known = [one for one in words if one is not None]
+        if len(known) < len(words):
+            return None
         found = {}
         for name, parts in self._codes.items():
             numbers = _numbers(parts, offsets)
             if numbers is None:
                 return None
             # The zigzag of protobuf: 0, -1, 1, -2, ...
-            found[name] = (numbers >> 1) ^ -(numbers & 1)
+            codes = (numbers >> 1) ^ -(numbers & 1)
+            found[name] = in_one_dictionary(codes, [one[name] for one in known], self.rows_by_request)
         return found
-
-
-def _head(name: str) -> bytes:
-    """Return how a column of this name begins."""
-    return pb.Column(name=name).SerializeToString()
 
 
 def _payload(column: bytes, start: int) -> bytes | None:
@@ -239,17 +241,14 @@ def _bytes(chunks: Any) -> bytes:
     return b"".join(chunks)
 
 
-def _words(given: Any, categorical: Iterable[str]) -> Mapping[str, Dictionary] | None:
+def _words(given: Any, categorical: Sequence[str]) -> Mapping[str, Dictionary] | None:
+    """Return the dictionaries of all columns; None where there is one of something else."""
     words = {name: Dictionary(given[name].values if name in given else ()) for name in categorical}
-    return None if any(name not in words for name in given) else words
-
-
-def _coded(codes: Mapping[str, ndarray], words: Mapping[str, Dictionary]) -> Mapping[str, CodedColumn]:
-    return {name: CodedColumn(codes=codes[name], dictionary=words[name]) for name in words}
+    return words if len(given) <= len(words) and all(name in words for name in given) else None
 
 
 def _numbers(
-    parts: list[bytes], offsets: Int64[ndarray, " customer_plus_1"]
+    parts: Sequence[bytes], offsets: Int64[ndarray, " customer_plus_1"]
 ) -> Int32[ndarray, " row"] | None:
     """Return the variable-length numbers of all customers.
 
@@ -260,21 +259,19 @@ def _numbers(
     Returns:
         One number per row; None where a customer has another number of them, or one is too large.
     """
-    joined = b"".join(parts)
-    found = np.frombuffer(joined, dtype=np.uint8)
+    joined_bytes = b"".join(parts)
+    found = np.frombuffer(joined_bytes, dtype=np.uint8)
+    bounds = np.array([0, *accumulate(map(len, parts))], dtype=np.int64)
+    if joined_bytes.isascii():
+        return found.astype(np.int32) if np.array_equal(bounds, offsets) else None
     is_last = found < 128
-    if joined.isascii():
-        ends = np.array([0, *accumulate(map(len, parts))], dtype=np.int64)
-        return found.astype(np.int32) if np.array_equal(ends, offsets) else None
     # How many numbers have ended before every byte, and where each of them began.
     ended = np.concatenate([[0], np.cumsum(is_last)])
-    bounds = np.array([0, *accumulate(map(len, parts))], dtype=np.int64)
     starts = np.flatnonzero(np.concatenate([[True], is_last[:-1]]))
     width = np.diff(starts, append=len(found))
-    is_whole = bool(np.array_equal(ended[bounds], offsets)) and bool(
-        is_last[bounds[1:][np.diff(bounds) > 0] - 1].all()
-    )
-    if not is_whole or width.max() > _WIDEST:
+    ends = bounds[1:][np.diff(bounds) > 0] - 1
+    if not (np.array_equal(ended[bounds], offsets) and is_last[ends].all()) or width.max() > _WIDEST:
         return None
     shift = 7 * (np.arange(len(found)) - np.repeat(starts, width))
-    return np.add.reduceat((found & 127).astype(np.int32) << shift.astype(np.int32), starts, dtype=np.int32)
+    groups = (found & 127).astype(np.int32) << shift.astype(np.int32)
+    return np.add.reduceat(groups, starts, dtype=np.int32)

@@ -7,10 +7,12 @@ them into statuses. It lives on one event loop; the batcher's workers are beside
 import asyncio
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -19,14 +21,19 @@ from numpy import ndarray
 from holdfast.errors import HistoryError
 from holdfast.histories import Histories
 from holdfast.results import OBSERVED_NAMES
+from holdfast.wire import Limits
 from serving.artifact import Artifact
+from serving.asking import Asked, AskedHistories
 from serving.batcher import MAX_JOINED_CUSTOMERS, MAX_JOINED_EVENTS, MAX_JOINED_RUNS, Batcher, Part
 from serving.errors import ExpiredError, OverloadedError, UnavailableError, UnknownModelError
-from serving.joining import stretch
 from serving.pace import Pace
+from serving.plan import RunPlan
 from serving.predictor import Predictions
+from serving.reading import read_together
 
 MIN_RETRY_SECONDS = 0.01
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +54,8 @@ class Scored:
 class _Call:
     """A request that waits for its parts."""
 
-    future: "asyncio.Future[Scored]"
+    future: "asyncio.Future[Any]"
+    write: Callable[[Scored], Any]
     deadline: float
     num_left: int = 0
     parts: Sequence[Part] = field(default_factory=tuple)
@@ -59,16 +67,22 @@ class _Call:
 
 
 class Scorer:
-    """The model of a process, once it is loaded, and everything that waits for it."""
+    """The model of a process, once it is loaded, and everything that waits for it.
 
-    def __init__(self, *, default_deadline_seconds: float, max_queued_events: int) -> None:
+    Attributes:
+        limits: What a request may hold.
+    """
+
+    def __init__(self, *, limits: Limits, default_deadline_seconds: float, max_queued_events: int) -> None:
         """Begin without a model: calls are unavailable until :meth:`open`.
 
         Args:
+            limits: What a request may hold.
             default_deadline_seconds: For callers that give none.
             max_queued_events: Most padded events that wait; a request for which there is no room
                 is refused, unless nothing else waits.
         """
+        self.limits = limits
         self._default_deadline_seconds = default_deadline_seconds
         self._max_queued_events = max_queued_events
         self._artifact: Artifact | None = None
@@ -78,7 +92,7 @@ class Scorer:
         self._num_open = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        self._ended: deque[tuple[_Call, Part, Exception | None]] = deque()
+        self._ended: deque[tuple[_Call, Any, Exception | None]] = deque()
         self._is_told = False
 
     def open(self, artifact: Artifact, *, workers: int, seconds_per_event: float) -> None:
@@ -91,7 +105,9 @@ class Scorer:
         """
         assert self._batcher is None, "a scorer has one model for its life"
         self._loop = asyncio.get_running_loop()
-        self._batcher = Batcher(artifact.predictor, workers=workers, pace=Pace(seconds_per_event))
+        read = partial(read_together, schema=artifact.manifest.schema, limits=self.limits)
+        pace = Pace(seconds_per_event)
+        self._batcher = Batcher(artifact.predictor, read, workers=workers, pace=pace)
         self._artifact = artifact
 
     def refuse(self) -> None:
@@ -137,9 +153,7 @@ class Scorer:
         *,
         deadline_seconds: float | None = None,
     ) -> Scored:
-        """Score the customers of a request.
-
-        Cancelling the caller drops what has not been computed yet.
+        """Score customers whose histories are there.
 
         Args:
             histories: Columns whose lengths fit; their values may be anything, and a customer whose
@@ -155,16 +169,45 @@ class Scorer:
             OverloadedError: The answer would come too late, or there is no room in the queue.
             ExpiredError: The deadline passed before the answer.
         """
+        asked = AskedHistories(histories=histories)
+        return await self.answer(asked, as_of_us, lambda scored: scored, deadline_seconds=deadline_seconds)
+
+    async def answer(
+        self,
+        asked: Asked,
+        as_of_us: Int64[ndarray, " customer"],
+        write: Callable[[Scored], T],
+        *,
+        deadline_seconds: float | None = None,
+    ) -> T:
+        """Score customers and write the answer.
+
+        Cancelling the caller drops what has not been computed yet.
+
+        Args:
+            asked: About whom.
+            as_of_us: One plausible cutoff each, UTC microseconds.
+            write: Makes the answer of what was scored; it mostly runs on a worker, where many are
+                written one after the other.
+            deadline_seconds: How long the caller waits; None for the default.
+
+        Returns:
+            What ``write`` returns.
+
+        Raises:
+            RequestError: The request as a whole is malformed.
+            UnavailableError: The model is not served.
+            OverloadedError: The answer would come too late, or there is no room in the queue.
+            ExpiredError: The deadline passed before the answer.
+        """
         artifact = self.artifact()
         assert self._batcher is not None
         seconds = self._default_deadline_seconds if deadline_seconds is None else deadline_seconds
         if seconds <= 0:
             raise ExpiredError
-        if not histories.num_customers:
-            return Scored(predictions=artifact.predictor.predict(histories, as_of_us), faults={})
-        future: asyncio.Future[Scored] = asyncio.get_running_loop().create_future()
-        call = _Call(future=future, deadline=time.monotonic() + seconds)
-        call.parts = self._cut(call, artifact, histories, as_of_us)
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        call = _Call(future=future, write=write, deadline=time.monotonic() + seconds)
+        call.parts = self._cut(call, artifact.predictor.plan, asked, as_of_us)
         call.num_left = len(call.parts)
         self._admit(self._batcher, call.parts, seconds)
         self._num_open += 1
@@ -182,26 +225,23 @@ class Scorer:
         if not self._num_open:
             self._is_idle.set()
 
-    def _cut(
-        self, call: _Call, artifact: Artifact, histories: Histories, as_of_us: ndarray
-    ) -> Sequence[Part]:
+    def _cut(self, call: _Call, plan: RunPlan, asked: Asked, as_of_us: ndarray) -> Sequence[Part]:
         """Return the parts of a request: one, unless it is larger than what is encoded in one go."""
-        plan = artifact.predictor.plan
-        num_events = np.diff(histories.offsets)
-        padded = plan.padded(num_events)
-        total = int(padded.sum())
-        is_large = total > plan.budget_events
+        num_events = asked.num_events
+        padded = [plan.padded_length(num) for num in num_events]
+        is_large = sum(padded) > plan.budget_events
         cuts: Sequence[int] = (0, len(padded))
         if is_large:
-            cuts = _cuts(padded, num_events, MAX_JOINED_RUNS * plan.budget_events)
+            cuts = _cuts(padded, num_events, max_padded=MAX_JOINED_RUNS * plan.budget_events)
         return [
             Part(
-                histories=stretch(histories, start, end),
+                asked=asked if len(cuts) == 2 else asked.part(start, end),
                 as_of_us=as_of_us[start:end],
-                padded_events=int(padded[start:end].sum()),
+                padded_events=sum(padded[start:end]),
+                sent_events=sum(num_events[start:end]),
                 is_large=is_large,
                 is_wanted=call.is_wanted,
-                done=lambda part, error: self._tell(call, part, error),
+                done=partial(self._tell, call),
             )
             for start, end in pairwise(cuts)
         ]
@@ -219,8 +259,13 @@ class Scorer:
             raise OverloadedError(reason, retry_after_seconds=max(excess, MIN_RETRY_SECONDS))
 
     def _tell(self, call: _Call, part: Part, error: Exception | None) -> None:
-        """Have the event loop look at what has ended; called on workers."""
-        self._ended.append((call, part, error))
+        """Note that a part has ended, and have the event loop look at it; called on workers."""
+        answer: Any = None
+        if error is None and part.predictions is None:
+            error = ExpiredError()
+        elif error is None and len(call.parts) == 1:
+            answer, error = _written(call)
+        self._ended.append((call, answer, error))
         if not self._is_told:
             self._is_told = True
             assert self._loop is not None
@@ -231,29 +276,38 @@ class Scorer:
     def _look(self) -> None:
         self._is_told = False
         while self._ended:
-            call, part, error = self._ended.popleft()
+            call, answer, error = self._ended.popleft()
             call.num_left -= 1
             if call.future.done():
                 continue
-            if error is not None or part.predictions is None:
+            if error is None and not call.num_left and len(call.parts) > 1:
+                answer, error = _written(call)
+            if error is not None:
                 call.is_dropped = True
-                call.future.set_exception(error or ExpiredError())
+                call.future.set_exception(error)
             elif not call.num_left:
-                call.future.set_result(_scored(call.parts))
+                call.future.set_result(answer)
 
 
-def _cuts(padded: ndarray, num_events: ndarray, max_padded: int) -> Sequence[int]:
+def _written(call: _Call) -> tuple[Any, Exception | None]:
+    """Return the answer to a call whose parts have all been answered, or why it cannot be written."""
+    try:
+        return call.write(_scored(call.parts)), None
+    except Exception as error:  # noqa: BLE001 (the caller must hear of it, and the worker live on)
+        return None, error
+
+
+def _cuts(padded: Sequence[int], num_events: Sequence[int], *, max_padded: int) -> Sequence[int]:
     """Return where a large request is cut: its first row, and one past the last row of every part."""
-    cost = np.maximum(
-        np.maximum(padded / max_padded, num_events / MAX_JOINED_EVENTS), 1 / MAX_JOINED_CUSTOMERS
-    )
-    running = np.cumsum(cost)
     cuts = [0]
-    while cuts[-1] < len(padded):
-        before = running[cuts[-1] - 1] if cuts[-1] else 0.0
-        end = int(np.searchsorted(running, before + 1, side="right"))
-        cuts.append(max(end, cuts[-1] + 1))
-    return cuts
+    padded_left, events_left, customers_left = max_padded, MAX_JOINED_EVENTS, MAX_JOINED_CUSTOMERS
+    for row, (length, num) in enumerate(zip(padded, num_events, strict=True)):
+        padded_left, events_left, customers_left = padded_left - length, events_left - num, customers_left - 1
+        if min(padded_left, events_left, customers_left) < 0 and row > cuts[-1]:
+            cuts.append(row)
+            padded_left, events_left = max_padded - length, MAX_JOINED_EVENTS - num
+            customers_left = MAX_JOINED_CUSTOMERS - 1
+    return [*cuts, len(padded)]
 
 
 def _scored(parts: Sequence[Part]) -> Scored:
@@ -265,7 +319,7 @@ def _scored(parts: Sequence[Part]) -> Scored:
     start = 0
     for part in parts:
         faults |= {start + row: error for row, error in part.faults.items()}
-        start += part.histories.num_customers
+        start += len(part.as_of_us)
     # A part in which everybody is at fault has no outputs; its rows are never looked at.
     forms = {name: values for one in found for name, values in one.outputs.items()}
     outputs = {

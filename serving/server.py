@@ -40,6 +40,7 @@ class ScoringServer:
         """Keep the settings; nothing is opened yet."""
         self.port = 0
         self.scorer = Scorer(
+            limits=settings.limits,
             default_deadline_seconds=settings.default_deadline_seconds,
             max_queued_events=settings.max_queued_events,
         )
@@ -62,7 +63,7 @@ class ScoringServer:
             ("grpc.so_reuseport", 0),
         )
         self._server = grpc.aio.server(options=options)
-        ScoringServicer(self.scorer, limits=self._settings.limits).add_to(self._server)
+        ScoringServicer(self.scorer).add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SCORING_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)

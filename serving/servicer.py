@@ -9,11 +9,11 @@ import numpy as np
 
 from holdfast.description import ModelDescription, write_model
 from holdfast.v1 import scoring_pb2 as pb
-from holdfast.wire import Limits, Received, read_as_of_us
+from holdfast.wire import read_as_of_us
 from serving.answers import AnswerWriter
 from serving.artifact import Artifact
+from serving.asking import AskedBytes
 from serving.errors import OtherSchemaError
-from serving.reading import RawRequest, parse
 from serving.scorer import Scored, Scorer
 from serving.statuses import Context, abort
 
@@ -23,15 +23,9 @@ SCORING_SERVICE = pb.DESCRIPTOR.services_by_name["ScoringService"].full_name
 class ScoringServicer:
     """``holdfast.v1.ScoringService``."""
 
-    def __init__(self, scorer: Scorer, *, limits: Limits) -> None:
-        """Keep what answers.
-
-        Args:
-            scorer: What scores, shared with every other service of the port.
-            limits: What a request may hold.
-        """
+    def __init__(self, scorer: Scorer) -> None:
+        """Keep what scores; it is shared with every other service of the port."""
         self._scorer = scorer
-        self._limits = limits
         self._known: tuple[Artifact, pb.GetModelResponse, AnswerWriter] | None = None
 
     def add_to(self, server: grpc.aio.Server) -> None:
@@ -56,12 +50,12 @@ class ScoringServicer:
     async def Score(self, data: bytes, context: Context) -> bytes:  # noqa: N802 (gRPC's name)
         """Score the customers of a request."""
         try:
-            return await self._score(parse(data), context.time_remaining())
+            return await self._score(AskedBytes.parse(data), context.time_remaining())
         except Exception as error:  # noqa: BLE001 (whatever it was, the caller learns a status)
             await abort(context, error)
 
-    async def _score(self, raw: RawRequest, deadline_seconds: float | None) -> bytes:
-        view = raw.view
+    async def _score(self, asked: AskedBytes, deadline_seconds: float | None) -> bytes:
+        view = asked.view
         artifact = self._scorer.artifact(view.model)
         model, writer = self._described(artifact)
         if view.schema_fingerprint not in {"", model.schema.fingerprint}:
@@ -69,31 +63,22 @@ class ScoringServicer:
             raise OtherSchemaError(
                 f"the model's schema is {model.schema.fingerprint}, not {given!r}: ask GetModel again"
             )
-        as_of_us = read_as_of_us(view)
-        received = raw.read(artifact.manifest.schema, limits=self._limits)
-        num = received.histories.num_customers
-        scored = await self._scorer.score(
-            received.histories, np.full(num, as_of_us, dtype=np.int64), deadline_seconds=deadline_seconds
-        )
-        ids = [customer.customer_id for customer in view.customers]
-        whole = scored if num == len(ids) else _spread(scored, received, num=len(ids))
-        return writer.write(
-            ids,
-            whole.predictions,
-            whole.faults,
-            include_survival=view.include_survival,
-            include_embedding=view.include_embedding,
-        )
+        asked.check(self._scorer.limits)
+        as_of_us = np.full(len(asked.customers), read_as_of_us(view), dtype=np.int64)
+
+        def write(scored: Scored) -> bytes:
+            return writer.write(
+                [customer.customer_id for customer in asked.customers],
+                scored.predictions,
+                scored.faults,
+                include_survival=view.include_survival,
+                include_embedding=view.include_embedding,
+            )
+
+        return await self._scorer.answer(asked, as_of_us, write, deadline_seconds=deadline_seconds)
 
     def _described(self, artifact: Artifact) -> tuple[pb.GetModelResponse, AnswerWriter]:
         if self._known is None or self._known[0] is not artifact:
-            model = write_model(ModelDescription.of(artifact.manifest, self._limits))
+            model = write_model(ModelDescription.of(artifact.manifest, self._scorer.limits))
             self._known = (artifact, model, AnswerWriter(artifact.manifest))
         return self._known[1:]
-
-
-def _spread(scored: Scored, received: Received, *, num: int) -> Scored:
-    """Return the answer with a row for each of those, too, who were at fault before they were scored."""
-    rows = received.positions
-    faults = dict(received.errors) | {int(rows[row]): error for row, error in scored.faults.items()}
-    return Scored(predictions=scored.predictions.spread(rows, num=num), faults=faults)

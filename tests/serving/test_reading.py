@@ -1,23 +1,24 @@
 """What is read quickly is what is read plainly, and nothing else is read quickly."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from google.protobuf.message import DecodeError
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy import ndarray
 
 from builders import START_US, histories_of_lengths, random_histories, small_schema
 from holdfast.errors import RequestError
-from holdfast.faults import find_faults, without
 from holdfast.histories import CodedColumn, Histories
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.vocabulary import Dictionary
 from holdfast.wire import Limits, Received, read_customers, write_request
-from serving import reading
-from serving.reading import parse
+from serving.asking import AskedBytes
+from serving.reading import Read, read_together
 
 SCHEMA = small_schema()
 LIMITS = Limits(max_events_per_customer=50, max_events=200)
@@ -34,11 +35,25 @@ def plainly(data: bytes) -> Received:
     return read_customers(pb.ScoreRequest.FromString(data), SCHEMA, limits=LIMITS)
 
 
-def quickly(data: bytes, monkeypatch: pytest.MonkeyPatch) -> Received:
+def read(*requests: bytes) -> Read:
+    """Read several requests together."""
+    return read_together([AskedBytes.parse(data) for data in requests], SCHEMA, limits=LIMITS)
+
+
+def quickly(*requests: bytes) -> Read:
     """Read, and fail where that needs the plain way."""
-    with monkeypatch.context() as patch:
-        patch.delattr(reading, "read_customers")
-        return parse(data).read(SCHEMA, limits=LIMITS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(AskedBytes, "read")
+        return read(*requests)
+
+
+def assert_plain(found: Read, expected: Received) -> None:
+    """Compare with what the plain way says about one request."""
+    assert {row: str(error) for row, error in found.faults.items()} == {
+        row: str(error) for row, error in expected.errors.items()
+    }
+    assert found.rows.tolist() == expected.positions.tolist()
+    assert_same(found.histories, expected.histories)
 
 
 def columns_of(histories: Histories) -> dict[str, ndarray | list[str]]:
@@ -56,6 +71,20 @@ def columns_of(histories: Histories) -> dict[str, ndarray | list[str]]:
     return columns
 
 
+def said(histories: Histories) -> list[object]:
+    """Return what the columns say, codes as words."""
+    found: list[object] = []
+    for rows, coded in (
+        (histories, {"event_type": histories.event_type, **histories.categorical}),
+        (histories.attributes, histories.attributes.categorical),
+    ):
+        found += [rows.offsets.tolist(), *(values.tobytes() for values in rows.numeric.values())]
+        for column in coded.values():
+            words = (*column.dictionary.values, None)
+            found.append([words[code] for code in column.codes])
+    return [*found, histories.occurred_at_us.tolist(), histories.attributes.valid_from_us.tolist()]
+
+
 def assert_same(left: Histories, right: Histories) -> None:
     """Compare every column, its type and its bits."""
     found, expected = columns_of(left), columns_of(right)
@@ -68,15 +97,49 @@ def assert_same(left: Histories, right: Histories) -> None:
 def test_a_sound_request_is_read_quickly_and_alike(seed: int, num: int) -> None:
     """All customers at once, those without events or attributes among them."""
     data = message(random_histories(np.random.default_rng(seed), num, max_length=12)).SerializeToString()
-    with pytest.MonkeyPatch.context() as patch:
-        found = quickly(data, patch)
-    expected = plainly(data)
-    assert found.errors == expected.errors == {}
-    assert found.positions.tolist() == expected.positions.tolist()
-    assert_same(found.histories, expected.histories)
+    assert_plain(quickly(data), plainly(data))
 
 
-def test_codes_of_several_bytes_are_read_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+@given(seed=st.integers(0, 2**32 - 1), sizes=st.lists(st.integers(0, 3), min_size=1, max_size=5))
+def test_requests_read_together_say_what_they_say_alone(seed: int, sizes: list[int]) -> None:
+    """Each has dictionaries of its own, in an order of its own; every customer keeps its own words."""
+    rng = np.random.default_rng(seed)
+    requests = [message(random_histories(rng, size, max_length=12)).SerializeToString() for size in sizes]
+    together = quickly(*requests)
+    alone = [plainly(data).histories for data in requests]
+    assert together.rows.tolist() == list(range(sum(sizes)))
+    start = 0
+    for histories in alone:
+        mine = together.histories.take(np.arange(start, start + histories.num_customers))
+        start += histories.num_customers
+        assert said(mine) == said(histories)
+
+
+def test_a_bad_request_is_told_in_its_own_words_and_leaves_its_neighbours_alone() -> None:
+    """Faults of values and of form, with the caller's own codes and dictionary in the message."""
+    rng = np.random.default_rng(8)
+    requests = [message(histories_of_lengths(rng, np.array([3, 2]))) for _ in range(4)]
+    requests[1].customers[0].event_type[2] = 77
+    requests[2].customers[1].fields[1].values.append(1.0)
+    together = read(*(request.SerializeToString() for request in requests))
+    assert sorted(together.faults) == [2, 5]
+    alone = plainly(requests[1].SerializeToString()).errors[0]
+    assert str(together.faults[2]) == str(alone)
+    assert together.faults[5].field == "fields[amount].values"
+    assert together.rows.tolist() == [0, 1, 3, 4, 6, 7]
+    sound = plainly(requests[3].SerializeToString()).histories
+    assert said(together.histories.take(np.array([4, 5]))) == said(sound)
+
+
+def test_a_malformed_request_is_refused_in_company_too() -> None:
+    """Whoever reads several hears of it, and reads each alone then."""
+    requests = [message(histories_of_lengths(np.random.default_rng(0), np.array([1]))) for _ in range(2)]
+    requests[1].field_dictionaries["amonut"].values.append("x")
+    with pytest.raises(RequestError, match="amonut"):
+        read(*(request.SerializeToString() for request in requests))
+
+
+def test_codes_of_several_bytes_are_read_quickly() -> None:
     """Large dictionaries have codes beyond one byte on the wire; a missing value stands between them."""
     histories = histories_of_lengths(np.random.default_rng(0), np.array([0, 5, 1, 0, 2]))
     codes = np.array([63, 64, 5_000, -1, 0, 20_000, 8_191, 8_192], dtype=np.int32)
@@ -96,11 +159,11 @@ def test_codes_of_several_bytes_are_read_quickly(monkeypatch: pytest.MonkeyPatch
             if found.name == "channel":
                 found.codes[:] = codes[start:end].tolist()
     data = request.SerializeToString()
-    assert_same(quickly(data, monkeypatch).histories, plainly(data).histories)
+    assert_plain(quickly(data), plainly(data))
     assert plainly(data).histories.categorical["channel"].codes.tolist() == codes.tolist()
 
 
-def test_columns_may_stand_in_any_order_or_be_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_columns_may_stand_in_any_order_or_be_absent() -> None:
     """Each customer may send other columns; what is not sent is missing."""
     request = message(histories_of_lengths(np.random.default_rng(1), np.array([3, 3, 3, 3])))
     first, second, third, _ = request.customers
@@ -109,7 +172,7 @@ def test_columns_may_stand_in_any_order_or_be_absent(monkeypatch: pytest.MonkeyP
     first.fields.extend(columns[::-1])
     second.fields.extend(columns[1:2])
     data = request.SerializeToString()
-    assert_same(quickly(data, monkeypatch).histories, plainly(data).histories)
+    assert_plain(quickly(data), plainly(data))
 
 
 def unpacked(data: bytes) -> bytes:
@@ -137,9 +200,9 @@ def test_other_forms_of_the_same_message_say_the_same(change: Callable[[bytes], 
     data = change(
         message(histories_of_lengths(np.random.default_rng(2), np.array([2, 3]))).SerializeToString()
     )
-    found, expected = parse(data).read(SCHEMA, limits=LIMITS), plainly(data)
-    assert found.errors == expected.errors == {}
-    assert_same(found.histories, expected.histories)
+    expected = plainly(data)
+    assert expected.errors == {}
+    assert_plain(read(data), expected)
 
 
 def test_a_column_twice_never_moves_a_neighbours_numbers() -> None:
@@ -151,27 +214,24 @@ def test_a_column_twice_never_moves_a_neighbours_numbers() -> None:
         kept = [pb.Column.FromString(c.SerializeToString()) for c in (*kept, column, column)]
         del customer.fields[:]
         customer.fields.extend(kept)
-    received = parse(request.SerializeToString()).read(SCHEMA, limits=LIMITS)
-    assert set(received.errors) == {0, 1}
-    assert received.positions.tolist() == [2]
+    found = read(request.SerializeToString())
+    assert set(found.faults) == {0, 1}
+    assert found.rows.tolist() == [2]
 
 
-@pytest.mark.parametrize("lengths", [[51], [50, 50, 50, 50, 1]])
-def test_too_many_events_are_left_to_the_plain_way(lengths: list[int]) -> None:
-    """The limits of a customer and of a request hold here too."""
-    data = message(histories_of_lengths(np.random.default_rng(4), np.array(lengths))).SerializeToString()
-    if len(lengths) == 1:
-        assert "at most 50 events" in str(parse(data).read(SCHEMA, limits=LIMITS).errors[0])
-    else:
-        with pytest.raises(RequestError, match="at most 200 events"):
-            parse(data).read(SCHEMA, limits=LIMITS)
+def test_a_customer_with_too_many_events_is_at_fault_alone() -> None:
+    """The limit of a customer holds here too."""
+    data = message(histories_of_lengths(np.random.default_rng(4), np.array([51, 50]))).SerializeToString()
+    found = read(data)
+    assert "at most 50 events" in str(found.faults[0])
+    assert found.rows.tolist() == [1]
 
 
-@pytest.mark.parametrize("data", [b"\xff\xff\xff nonsense", b"\x3a\x05\x12", b"\x3a\x03\x12\x01\x00"])
-def test_bytes_that_are_no_request_are_named(data: bytes) -> None:
-    """Whoever sends them hears so, and not of an internal error."""
+@pytest.mark.parametrize("data", [b"\x3a\x03\x12\x01\x00", b"\x3a\x03\x1a\x01\xff"])
+def test_columns_that_are_no_numbers_are_refused(data: bytes) -> None:
+    """Half a time, a number without an end: the request is none."""
     with pytest.raises(RequestError, match="it must be a ScoreRequest"):
-        parse(data).read(SCHEMA, limits=LIMITS)
+        read(data)
 
 
 COLUMNS = st.builds(
@@ -203,20 +263,11 @@ def test_whatever_is_sent_is_read_as_the_plain_way_reads_it(
     if byte is not None and data:
         place %= len(data)
         data = data[:place] + bytes([byte]) + data[place + 1 :]
-    try:
-        raw = parse(data)
+    expected: Received | None = None
+    with suppress(RequestError, DecodeError):
         expected = plainly(data)
-    except Exception as error:  # noqa: BLE001 (what is refused by either way must be refused by reading)
+    if expected is None:
         with pytest.raises(RequestError):
-            parse(data).read(SCHEMA, limits=LIMITS)
-        assert isinstance(error, RequestError) or type(error).__name__ == "DecodeError"
-        return
-    found = raw.read(SCHEMA, limits=LIMITS)
-    faults = find_faults(found.histories)
-    histories, kept = without(found.histories, faults)
-    errors = dict(found.errors) | {int(found.positions[row]): error for row, error in faults.items()}
-    assert {row: str(error) for row, error in errors.items()} == {
-        row: str(error) for row, error in expected.errors.items()
-    }
-    assert found.positions[kept].tolist() == expected.positions.tolist()
-    assert_same(histories, expected.histories)
+            read(data)
+    else:
+        assert_plain(read(data), expected)
