@@ -7,8 +7,9 @@ import asyncio
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -25,7 +26,23 @@ from serving.settings import Settings
 
 LAST_ANSWERS_SECONDS = 1.0
 """How long a stop waits for answers that are ready to be sent."""
+SHARED_CONNECTION_AGE_SECONDS = 60.0
+"""A connection stays with the process that took it: opened anew now and then, load spreads again."""
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A model that is verified, measured and warm.
+
+    Attributes:
+        artifact: The model.
+        measured: How it runs best here.
+    """
+
+    artifact: Artifact
+    measured: Measured
 
 
 class ScoringServer:
@@ -47,27 +64,20 @@ class ScoringServer:
         self._settings = settings
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._is_open = False
 
     async def start(self) -> None:
-        """Listen, and say NOT_SERVING until :meth:`load` has succeeded.
+        """Listen, and say NOT_SERVING until :meth:`open` has been called.
 
         Raises:
             RunError: The address cannot be listened on.
         """
-        options = (
-            ("grpc.max_receive_message_length", self._settings.max_message_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_metadata_size", self._settings.max_metadata_bytes),
-            ("grpc.absolute_max_metadata_size", self._settings.max_metadata_bytes),
-            # Two servers on one port would share its connections without anybody noticing.
-            ("grpc.so_reuseport", 0),
-        )
-        self._server = grpc.aio.server(options=options)
+        self._server = grpc.aio.server(options=_channel_options(self._settings))
         ScoringServicer(self.scorer).add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SCORING_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
-        await self._say(is_serving=False)
+        await self._say(is_serving=self._is_open)
         address = f"{self._settings.host}:{self._settings.port}"
         try:
             self.port = self._server.add_insecure_port(address)
@@ -84,12 +94,19 @@ class ScoringServer:
         Raises:
             ArtifactError: It cannot be served.
         """
-        artifact, measured = await asyncio.to_thread(_prepare, self._settings)
-        self.scorer.open(artifact, workers=measured.threads, seconds_per_event=measured.seconds_per_event)
-        await self._say(is_serving=True)
-        manifest = artifact.manifest
+        await self.open(await asyncio.to_thread(prepare, self._settings))
+        manifest = self.scorer.artifact().manifest
         extra = {"model": manifest.name, "version": manifest.version, "port": self.port}
         _log.info("serving", extra=extra)
+
+    async def open(self, prepared: Prepared) -> None:
+        """Answer with a model from now on, and say SERVING; before :meth:`start` or after."""
+        measured = prepared.measured
+        self.scorer.open(
+            prepared.artifact, workers=measured.threads, seconds_per_event=measured.seconds_per_event
+        )
+        self._is_open = True
+        await self._say(is_serving=True)
 
     async def stop(self, grace_seconds: float) -> None:
         """Say NOT_SERVING, refuse new calls as UNAVAILABLE, and let those in flight end.
@@ -116,8 +133,30 @@ class ScoringServer:
             await self._health.set(service, statuses.SERVING if is_serving else statuses.NOT_SERVING)
 
 
-def _prepare(settings: Settings) -> tuple[Artifact, Measured]:
-    """Load the model, find out how it runs best here, and warm it up."""
+def _channel_options(settings: Settings) -> Sequence[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_metadata_size", settings.max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", settings.max_metadata_bytes),
+        # Two servers on one port would share its connections without anybody noticing.
+        ("grpc.so_reuseport", int(settings.processes > 1)),
+    ]
+    age_seconds = settings.max_connection_age_seconds
+    if age_seconds is None and settings.processes > 1:
+        age_seconds = SHARED_CONNECTION_AGE_SECONDS
+    if age_seconds is not None:
+        options.append(("grpc.max_connection_age_ms", max(1, int(1_000 * age_seconds))))
+    return options
+
+
+def prepare(settings: Settings) -> Prepared:
+    """Load the model, find out how it runs best here, and warm it up; blocks.
+
+    Raises:
+        ArtifactError: It cannot be served.
+        ConfigError: What shall run it is missing on this machine.
+    """
     artifact = Artifact.load(
         settings.artifact, schema_fingerprint=settings.schema_fingerprint, provider=settings.provider
     )
@@ -136,7 +175,7 @@ def _prepare(settings: Settings) -> tuple[Artifact, Measured]:
         "microseconds_per_event": round(1e6 * measured.seconds_per_event, 2),
     }
     _log.info("measured", extra=extra)
-    return replace(artifact, predictor=predictor), measured
+    return Prepared(artifact=replace(artifact, predictor=predictor), measured=measured)
 
 
 async def serve(settings: Settings) -> None:
@@ -162,7 +201,7 @@ async def serve(settings: Settings) -> None:
         if loaded.done():
             await loaded
             if settings.port_file is not None:
-                _write_port(settings.port_file, server.port)
+                write_port(settings.port_file, server.port)
             await stopped
         loaded.cancel()
     finally:
@@ -172,8 +211,12 @@ async def serve(settings: Settings) -> None:
             settings.port_file.unlink(missing_ok=True)
 
 
-def _write_port(path: Path, port: int) -> None:
-    """Write the file in one step, so that whoever waits for it never reads half of it."""
+def write_port(path: Path, port: int) -> None:
+    """Write the file in one step, so that whoever waits for it never reads half of it.
+
+    Raises:
+        RunError: It cannot be written.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         partial.write_text(f"{port}\n", encoding="ascii")

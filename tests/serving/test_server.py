@@ -146,7 +146,7 @@ def predictor(artifact_folder: Path, monkeypatch: pytest.MonkeyPatch) -> GatedPr
 async def serving(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple["asyncio.Task[None]", int]:
     """Run :func:`serve`, and return it with its port as soon as it is serving."""
     known: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(server_module, "_write_port", lambda _, port: known.set_result(port))
+    monkeypatch.setattr(server_module, "write_port", lambda _, port: known.set_result(port))
     task = asyncio.create_task(serve(settings))
     await asyncio.wait((task, known), return_when=asyncio.FIRST_COMPLETED, timeout=WAIT_SECONDS)
     return task, known.result()

@@ -1,0 +1,69 @@
+"""Entry of one of several processes that share a port; :mod:`serving.processes` starts it.
+
+It deliberately decides nothing: settings come as the first line of standard input, it says there
+when the model is ready, listens when it is told to, and stops by SIGTERM or when nobody is left
+who could tell it: at the end of its input.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+
+from holdfast.errors import HoldfastError
+from serving.logs import configure_logging
+from serving.server import ScoringServer, prepare
+from serving.settings import Settings
+
+
+def main() -> int:
+    """Serve as one of several.
+
+    Returns:
+        The exit code: 0 after a stop, 2 when the model could not be served.
+    """
+    settings = Settings.model_validate_json(sys.stdin.buffer.readline())
+    configure_logging(settings.log_level)
+    try:
+        asyncio.run(_serve(settings))
+    except HoldfastError as error:
+        print(f"cannot serve: {error}", file=sys.stderr)  # noqa: T201 (the one line that a person reads)
+        return 2
+    return 0
+
+
+async def _serve(settings: Settings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    orders = asyncio.StreamReader()
+    pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
+    server = ScoringServer(settings)
+    stopped = asyncio.create_task(stopping.wait())
+    prepared = asyncio.create_task(asyncio.to_thread(prepare, settings))
+    try:
+        await asyncio.wait((prepared, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if stopped.done():
+            return
+        measured = (await prepared).measured
+        _say({"threads": measured.threads, "budget_events": measured.plan.budget_events})
+        if await orders.readline():
+            await server.open(await prepared)
+            await server.start()
+            _say({"port": server.port})
+            ended = asyncio.create_task(orders.readline())
+            await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+            ended.cancel()
+    finally:
+        stopped.cancel()
+        pipe.close()
+        await server.stop(settings.grace_seconds)
+
+
+def _say(what: dict[str, int]) -> None:
+    sys.stdout.write(f"{json.dumps(what)}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Several processes are one server: ready together, replaced one by one, stopped together."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from gated_server import WAIT_SECONDS, assert_alike, request
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from holdfast.errors import RunError
+from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
+from serving.processes import supervise
+from serving.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+FIXED = ("--threads", "1", "--budget-events", "256")
+
+
+@contextmanager
+def running(*flags: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run ``python -m serving`` with several processes."""
+    command = [sys.executable, "-W", "error", "-m", "serving", "--processes", "2", *FIXED, *flags]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def events_of(process: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
+    """Yield what is logged."""
+    assert process.stderr is not None
+    yield from map(json.loads, process.stderr)
+
+
+def until(events: Iterator[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the next event of a name, of the supervisor."""
+    return next(
+        event for event in events if event["event"] == name and event["logger"] == "serving.processes"
+    )
+
+
+def ask(port: int) -> Any:
+    """Ask by a connection of its own, since a connection stays with one process."""
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        status = health.Check(health_pb2.HealthCheckRequest(), timeout=WAIT_SECONDS, wait_for_ready=True)
+        assert status.status == health_pb2.HealthCheckResponse.SERVING
+        return ScoringServiceStub(channel).Score(request(), timeout=WAIT_SECONDS, wait_for_ready=True)
+
+
+def test_a_process_that_dies_is_replaced_and_all_stop_together(artifact_folder: Path, tmp_path: Path) -> None:
+    """One port, one SERVING; after a kill the others answer, and another one comes; then none is left."""
+    port_file = tmp_path / "port"
+    flags = ("--artifact", str(artifact_folder), "--port", "0", "--port-file", str(port_file))
+    with running(*flags) as process:
+        events = events_of(process)
+        port = until(events, "serving")["port"]
+        assert port_file.read_text() == f"{port}\n"
+        expected = ask(port)
+        for _ in range(8):
+            assert_alike(ask(port), expected)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 2
+        os.kill(int(children[0]), signal.SIGKILL)
+        died = until(events, "process died")
+        assert (str(died["pid"]), died["exit_code"]) == (children[0], -signal.SIGKILL)
+        assert_alike(ask(port), expected)
+        until(events, "process replaced")
+        for _ in range(8):
+            assert_alike(ask(port), expected)
+        process.send_signal(signal.SIGTERM)
+        rest = [event["event"] for event in events]
+        assert process.wait(WAIT_SECONDS) == 0
+    assert rest.count("stopped") == 2
+    assert not port_file.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))
+
+
+def test_an_artifact_that_is_refused_ends_the_whole(tmp_path: Path) -> None:
+    """The process says why, the supervisor that it could not start, and nothing is left running."""
+    with running("--artifact", str(tmp_path), "--port", "0") as process:
+        _, shown = process.communicate(timeout=WAIT_SECONDS)
+    assert process.returncode == 2
+    assert "manifest.json: it cannot be read" in shown
+    assert "Traceback" not in shown
+    assert shown.splitlines()[-1].startswith("cannot serve: process ")
+
+
+async def test_a_taken_port_is_said(tmp_path: Path) -> None:
+    """Nobody shares the port of a server that is not theirs."""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(RunError, match=f"cannot listen on 127.0.0.1:{port}"):
+            await supervise(Settings(artifact=tmp_path, port=port, processes=2))
