@@ -259,7 +259,7 @@ class Batcher:
         with self._lock:
             self._pace.add(seconds=now - started, events=run.padded_events)
             if parts[0].is_large:
-                self._lines.claim(now, seconds=self.seconds_for(run.padded_events))
+                self._lines.claim(now, seconds=(now - started) / len(self._threads))
             for part in parts:
                 # It is another batch's where it is being tried again.
                 if part.batch is batch:

@@ -4,7 +4,6 @@ It deliberately knows only how to run a graph over nothing but padding: what it 
 customers, since the time of a run depends on its shape alone.
 """
 
-import statistics
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,10 +99,10 @@ def _candidates(max_threads: int) -> Sequence[int]:
 
 
 def _seconds(predictor: Predictor, *, num: int, length: int, repeats: int = 3) -> float:
-    """Return what a run takes: the median of some, the first of which warms up and is left out."""
+    """Return what a run takes: the least of some, since other work on the machine only adds to it."""
     taken = []
     for _ in range(repeats + 1):
         started = time.perf_counter()
         predictor.run_blank(num=num, length=length)
         taken.append(time.perf_counter() - started)
-    return statistics.median(taken[1:])
+    return min(taken[1:])

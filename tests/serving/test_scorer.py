@@ -1,15 +1,37 @@
 """Every call ends with an answer, an error or its own cancellation, and harms no other call."""
 
+import asyncio
 import logging
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
-from gated_server import WAIT_SECONDS, assert_alike, detail_of, gated, of_length, request, status_of
+from artifact_builder import AS_OF_US
+from gated_server import (
+    WAIT_SECONDS,
+    GatedPredictor,
+    assert_alike,
+    detail_of,
+    gated,
+    of_length,
+    request,
+    request_for,
+    status_of,
+)
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from builders import random_histories
+from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
+from holdfast.wire import Limits
+from serving.artifact import Artifact
+from serving.asking import AskedHistories
+from serving.errors import ExpiredError, UnavailableError, UnknownModelError
+from serving.scorer import Scored, Scorer
 
 
 def test_a_session_that_raises_is_internal_without_a_leak(
@@ -136,3 +158,89 @@ def test_a_wait_beyond_the_deadline_is_refused_at_once(artifact_folder: Path) ->
         assert "deadline" in caught.value.details()
         at.predictor.gate.set()
         assert len(first.result(WAIT_SECONDS).customers) == 1
+
+
+def test_a_large_request_is_cut_and_answered_whole(artifact_folder: Path) -> None:
+    """Customers, faults among them, keep their places across the parts; nobody's numbers move."""
+    histories = random_histories(np.random.default_rng(7), 600, max_length=40)
+    asked = request_for(histories)
+    asked.customers[3].event_type.append(0)
+    asked.customers[400].event_type[:] = [99] * len(asked.customers[400].occurred_at_us)
+    asked.customers[400].occurred_at_us[:] = asked.customers[400].occurred_at_us or [0]
+    with gated(artifact_folder, budget_events=64) as at:
+        found = at.stub.Score(asked)
+        assert found.customers[3].error.field == "event_type"
+        assert found.customers[400].HasField("error")
+        for place in (0, 2, 4, 255, 256, 399, 401, 599):
+            alone = pb.ScoreRequest()
+            alone.CopyFrom(asked)
+            del alone.customers[place + 1 :]
+            del alone.customers[:place]
+            one = pb.ScoreResponse(customers=[found.customers[place]])
+            assert_alike(one, at.stub.Score(alone))
+
+
+async def test_a_call_without_a_deadline_gets_the_default_one(
+    artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever; a deadline that has passed already costs nothing."""
+    scorer = Scorer(limits=Limits(), default_deadline_seconds=5.0, max_queued_events=1_000)
+    predictor = GatedPredictor(Artifact.load(artifact_folder).predictor)
+    predictor.gate.clear()
+    artifact = replace(Artifact.load(artifact_folder), predictor=predictor)
+    scorer.open(artifact, workers=1, seconds_per_event=1e-9)
+    histories = random_histories(np.random.default_rng(0), 1)
+    as_of_us = np.full(1, AS_OF_US, dtype=np.int64)
+    first = asyncio.create_task(scorer.score(histories, as_of_us, deadline_seconds=WAIT_SECONDS))
+    assert await asyncio.to_thread(predictor.entered.acquire, timeout=WAIT_SECONDS)
+    second = asyncio.create_task(scorer.score(histories, as_of_us))
+    with pytest.raises(ExpiredError):
+        await scorer.score(histories, as_of_us, deadline_seconds=0.0)
+    await asyncio.sleep(0)
+    monkeypatch.setattr("serving.scorer.time.monotonic", lambda: time.monotonic_ns() / 1e9 + 10)
+    predictor.gate.set()
+    assert (await first).predictions.outputs.keys() == set(predictor.output_names)
+    with pytest.raises(ExpiredError):
+        await second
+    assert predictor.num_customers == [1]
+    await scorer.wait_idle()
+    await asyncio.to_thread(scorer.close)
+    with pytest.raises(UnavailableError, match="stopping"):
+        await scorer.score(histories, as_of_us)
+
+
+async def test_an_answer_that_cannot_be_written_is_an_error_of_its_call(artifact_folder: Path) -> None:
+    """The worker lives on, for one part and for several."""
+    scorer = Scorer(limits=Limits(), default_deadline_seconds=WAIT_SECONDS, max_queued_events=10**9)
+    artifact = Artifact.load(artifact_folder)
+    scorer.open(artifact, workers=1, seconds_per_event=1e-9)
+
+    def write(_: Scored) -> bytes:
+        raise ZeroDivisionError
+
+    for num in (1, 600):
+        histories = random_histories(np.random.default_rng(0), num)
+        as_of_us = np.full(num, AS_OF_US, dtype=np.int64)
+        with pytest.raises(ZeroDivisionError):
+            await scorer.answer(AskedHistories(histories=histories), as_of_us, write)
+        scored = await scorer.score(histories, as_of_us)
+        expected = artifact.predictor.predict(histories, as_of_us)
+        np.testing.assert_array_equal(scored.predictions.num_used, expected.num_used)
+        for name, values in expected.outputs.items():
+            np.testing.assert_allclose(scored.predictions.outputs[name], values, rtol=1e-5, atol=1e-6)
+    await asyncio.to_thread(scorer.close)
+
+
+async def test_models_and_versions_are_told_apart(artifact_folder: Path) -> None:
+    """What another service of the port asks for by name and version."""
+    scorer = Scorer(limits=Limits(), default_deadline_seconds=1.0, max_queued_events=1)
+    with pytest.raises(UnavailableError, match="loaded"):
+        scorer.artifact()
+    artifact = Artifact.load(artifact_folder)
+    scorer.open(artifact, workers=1, seconds_per_event=1e-6)
+    assert scorer.artifact() is scorer.artifact("small", "1") is artifact
+    with pytest.raises(UnknownModelError, match="'large'"):
+        scorer.artifact("large")
+    with pytest.raises(UnknownModelError, match="'2'"):
+        scorer.artifact("small", "2")
+    await asyncio.to_thread(scorer.close)

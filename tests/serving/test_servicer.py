@@ -255,3 +255,23 @@ async def test_a_server_that_is_loading_is_unavailable(artifact_folder: Path) ->
             assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
             assert "loaded" in caught.value.details()
     await server.stop(0.0)
+
+
+def test_metadata_beyond_the_limit_is_refused_and_the_server_lives(artifact_folder: Path) -> None:
+    """The limit is gRPC's own, before the request is looked at."""
+    with running_server(artifact_folder, max_metadata_bytes=2_000) as server, connected(server) as stub:
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Score(request(), metadata=(("x-much", "x" * 4_000),), timeout=WAIT_SECONDS)
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert len(stub.Score(request(), timeout=WAIT_SECONDS).customers) == 5
+
+
+def test_too_many_events_of_a_request_are_refused_before_they_are_read(artifact_folder: Path) -> None:
+    """However they are spread over its customers; the violation names the field."""
+    with running_server(artifact_folder, max_events=20) as server, connected(server) as stub:
+        histories = histories_of_lengths(np.random.default_rng(0), np.array([10, 11]))
+        error = status_of(stub, request_for(histories))
+        assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+        violation = detail_of(error, error_details_pb2.BadRequest).field_violations[0]
+        assert (violation.field, "at most 20" in violation.description) == ("customers", True)
+        assert len(stub.Score(request_for(histories.take(np.array([0])))).customers) == 1
