@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from artifact_builder import AS_OF_US, running_server
 from gated_server import WAIT_SECONDS, assert_alike, connected, detail_of, request, request_for, status_of
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,9 +25,16 @@ from serving.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def stub(artifact_folder: Path) -> Iterator[ScoringServiceStub]:
-    """Return a stub of a running server."""
-    with running_server(artifact_folder, max_customers=50) as server, connected(server) as stub:
+def server(artifact_folder: Path) -> Iterator[ScoringServer]:
+    """Return a running server."""
+    with running_server(artifact_folder, max_customers=50) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def stub(server: ScoringServer) -> Iterator[ScoringServiceStub]:
+    """Return a stub of the running server."""
+    with connected(server) as stub:
         yield stub
 
 
@@ -224,23 +232,74 @@ WILD = st.builds(
 )
 
 
-@given(customers=st.lists(WILD, max_size=3), include=st.booleans())
-def test_no_request_whatsoever_makes_the_server_fail(
-    stub: ScoringServiceStub, customers: list[pb.Customer], include: bool
-) -> None:
-    """Any well-formed message gets an entry per customer: a finite prediction, or an error with its field."""
+WORDS = st.lists(st.text(max_size=3).filter(lambda text: text.isprintable()), max_size=4)
+REQUESTS = st.builds(
+    pb.ScoreRequest,
+    model=st.sampled_from(["", "", "small", "large"]),
+    schema_fingerprint=st.sampled_from(["", "", "0123456789abcdef"]),
+    as_of=st.one_of(
+        st.just(Timestamp(seconds=AS_OF_US // 1_000_000)),
+        st.builds(Timestamp, seconds=NUMBERS, nanos=st.integers(-(2**31), 2**31 - 1)),
+    ),
+    event_types=WORDS,
+    field_dictionaries=st.dictionaries(NAMES, st.builds(pb.Dictionary, values=WORDS), max_size=2),
+    attribute_dictionaries=st.dictionaries(NAMES, st.builds(pb.Dictionary, values=WORDS), max_size=2),
+    customers=st.lists(WILD, max_size=3),
+    include_survival=st.booleans(),
+    include_embedding=st.booleans(),
+)
+REFUSALS = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+@pytest.fixture(scope="module")
+def sound(stub: ScoringServiceStub) -> tuple[pb.ScoreRequest, pb.ScoreResponse]:
+    """Return a sound request with its answer."""
     asked = request(num_customers=2)
-    asked.customers.extend(customers)
-    asked.include_survival = asked.include_embedding = include
-    response = stub.Score(asked, timeout=WAIT_SECONDS)
-    assert len(response.customers) == 2 + len(customers)
-    assert all(entry.HasField("prediction") for entry in response.customers[:2])
-    for entry in response.customers:
-        if entry.HasField("error"):
-            assert entry.error.field
-            assert entry.error.limit
-        else:
-            assert np.isfinite(entry.prediction.targets[1].amount.expected)
+    return asked, stub.Score(asked)
+
+
+@given(asked=REQUESTS, place=st.integers(0, 10_000), byte=st.none() | st.integers(0, 255))
+def test_no_request_whatsoever_makes_the_server_fail(
+    stub: ScoringServiceStub,
+    bytes_call: Any,
+    sound: tuple[pb.ScoreRequest, pb.ScoreResponse],
+    asked: pb.ScoreRequest,
+    place: int,
+    byte: int | None,
+) -> None:
+    """Any message, whole or with a byte changed: an entry per customer, or a refusal; never INTERNAL.
+
+    A neighbour that is asked about at the same time gets its own numbers.
+    """
+    data = asked.SerializeToString()
+    if byte is not None and data:
+        place %= len(data)
+        data = data[:place] + bytes([byte]) + data[place + 1 :]
+    call = bytes_call.future(data, timeout=WAIT_SECONDS)
+    neighbour = stub.Score.future(sound[0], timeout=WAIT_SECONDS)
+    if call.exception(WAIT_SECONDS) is not None:
+        assert call.code() in REFUSALS, call.details()
+    else:
+        response = pb.ScoreResponse.FromString(call.result())
+        assert len(response.customers) == len(pb.ScoreRequest.FromString(data).customers)
+        for entry in response.customers:
+            if entry.HasField("error"):
+                assert entry.error.field
+                assert entry.error.limit
+            else:
+                assert np.isfinite(entry.prediction.targets[1].amount.expected)
+    assert_alike(neighbour.result(WAIT_SECONDS), sound[1])
+
+
+@pytest.fixture(scope="module")
+def bytes_call(server: ScoringServer) -> Iterator[Any]:
+    """Return the call of the running server that sends and gets bytes as they are."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield channel.unary_unary("/holdfast.v1.ScoringService/Score")
 
 
 async def test_a_server_that_is_loading_is_unavailable(artifact_folder: Path) -> None:
