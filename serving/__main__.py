@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from holdfast.errors import HoldfastError
 from serving.logs import configure_logging
+from serving.loop import run
 from serving.processes import supervise
 from serving.server import serve
 from serving.settings import read_settings
@@ -27,7 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         configure_logging(settings.log_level)
-        asyncio.run(serve(settings) if settings.processes == 1 else supervise(settings))
+        if settings.processes == 1:
+            run(serve(settings))
+        else:
+            asyncio.run(supervise(settings))
     except HoldfastError as error:
         print(f"cannot serve: {error}", file=sys.stderr)  # noqa: T201 (the one line that a person reads)
         return 2

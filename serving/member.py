@@ -12,6 +12,7 @@ import sys
 
 from holdfast.errors import HoldfastError
 from serving.logs import configure_logging
+from serving.loop import run
 from serving.server import ScoringServer, prepare
 from serving.settings import Settings
 
@@ -25,7 +26,7 @@ def main() -> int:
     settings = Settings.model_validate_json(sys.stdin.buffer.readline())
     configure_logging(settings.log_level)
     try:
-        asyncio.run(_serve(settings))
+        run(_serve(settings))
     except HoldfastError as error:
         print(f"cannot serve: {error}", file=sys.stderr)  # noqa: T201 (the one line that a person reads)
         return 2
