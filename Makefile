@@ -84,7 +84,7 @@ format: $(STAMPS)/check ## format, and mend what the linter can
 	$(BIN)/ruff format --quiet .
 	$(BIN)/ruff check --fix --quiet .
 
-protos: ## write holdfast/v1 anew from protos/
+protos: ## write the stubs in holdfast/ anew from protos/
 	PYTHON=$(PYTHON) protos/generate.sh
 
 clean: ## remove the environment, builds and caches; stores, outputs and results stay

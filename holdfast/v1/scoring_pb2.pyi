@@ -40,7 +40,7 @@ TARGET_FORM_INACTIVITY: TargetForm
 TARGET_FORM_EVENT: TargetForm
 
 class ScoreRequest(_message.Message):
-    __slots__ = ("model", "schema_fingerprint", "as_of", "event_types", "field_dictionaries", "attribute_dictionaries", "customers", "include_survival", "include_embedding")
+    __slots__ = ("model", "schema_fingerprint", "as_of", "event_types", "field_dictionaries", "attribute_dictionaries", "customers", "include_survival", "include_embedding", "horizons_days", "omit_quantiles")
     class FieldDictionariesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -64,6 +64,8 @@ class ScoreRequest(_message.Message):
     CUSTOMERS_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_SURVIVAL_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+    HORIZONS_DAYS_FIELD_NUMBER: _ClassVar[int]
+    OMIT_QUANTILES_FIELD_NUMBER: _ClassVar[int]
     model: str
     schema_fingerprint: str
     as_of: _timestamp_pb2.Timestamp
@@ -73,7 +75,9 @@ class ScoreRequest(_message.Message):
     customers: _containers.RepeatedCompositeFieldContainer[Customer]
     include_survival: bool
     include_embedding: bool
-    def __init__(self, model: _Optional[str] = ..., schema_fingerprint: _Optional[str] = ..., as_of: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., event_types: _Optional[_Iterable[str]] = ..., field_dictionaries: _Optional[_Mapping[str, Dictionary]] = ..., attribute_dictionaries: _Optional[_Mapping[str, Dictionary]] = ..., customers: _Optional[_Iterable[_Union[Customer, _Mapping]]] = ..., include_survival: bool = ..., include_embedding: bool = ...) -> None: ...
+    horizons_days: _containers.RepeatedScalarFieldContainer[int]
+    omit_quantiles: bool
+    def __init__(self, model: _Optional[str] = ..., schema_fingerprint: _Optional[str] = ..., as_of: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., event_types: _Optional[_Iterable[str]] = ..., field_dictionaries: _Optional[_Mapping[str, Dictionary]] = ..., attribute_dictionaries: _Optional[_Mapping[str, Dictionary]] = ..., customers: _Optional[_Iterable[_Union[Customer, _Mapping]]] = ..., include_survival: bool = ..., include_embedding: bool = ..., horizons_days: _Optional[_Iterable[int]] = ..., omit_quantiles: bool = ...) -> None: ...
 
 class Dictionary(_message.Message):
     __slots__ = ("values",)
@@ -182,16 +186,18 @@ class CustomerError(_message.Message):
     def __init__(self, field: _Optional[str] = ..., value: _Optional[str] = ..., limit: _Optional[str] = ...) -> None: ...
 
 class Observed(_message.Message):
-    __slots__ = ("num_used", "num_truncated", "num_after", "num_unknown")
+    __slots__ = ("num_used", "num_truncated", "num_after", "num_unknown", "is_eligible")
     NUM_USED_FIELD_NUMBER: _ClassVar[int]
     NUM_TRUNCATED_FIELD_NUMBER: _ClassVar[int]
     NUM_AFTER_FIELD_NUMBER: _ClassVar[int]
     NUM_UNKNOWN_FIELD_NUMBER: _ClassVar[int]
+    IS_ELIGIBLE_FIELD_NUMBER: _ClassVar[int]
     num_used: int
     num_truncated: int
     num_after: int
     num_unknown: int
-    def __init__(self, num_used: _Optional[int] = ..., num_truncated: _Optional[int] = ..., num_after: _Optional[int] = ..., num_unknown: _Optional[int] = ...) -> None: ...
+    is_eligible: bool
+    def __init__(self, num_used: _Optional[int] = ..., num_truncated: _Optional[int] = ..., num_after: _Optional[int] = ..., num_unknown: _Optional[int] = ..., is_eligible: bool = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model",)
