@@ -72,12 +72,15 @@ class Observed:
         num_truncated: Events before ``as_of`` that are older, or more, than the model takes.
         num_after: Events after ``as_of``, left out.
         num_unknown: Used events with an event type or category that training never saw.
+        is_eligible: Whether training would have asked about this customer: active within the lookback, not
+            gone for good. Always False from a server of a release that does not say it.
     """
 
     num_used: int
     num_truncated: int
     num_after: int
     num_unknown: int
+    is_eligible: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,8 @@ class CustomerResult:
         return row
 
 
-OBSERVED_NAMES = ("num_used", "num_truncated", "num_after", "num_unknown")
+COUNT_NAMES = ("num_used", "num_truncated", "num_after", "num_unknown")
+OBSERVED_NAMES = (*COUNT_NAMES, "is_eligible")
 
 
 def to_columns(results: Sequence[CustomerResult]) -> dict[str, list[Any]]:

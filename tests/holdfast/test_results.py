@@ -37,7 +37,7 @@ def response() -> pb.ScoreResponse:
             ],
             embedding=[0.5, -0.5],
         ),
-        observed=pb.Observed(num_used=5, num_truncated=1, num_after=2, num_unknown=3),
+        observed=pb.Observed(num_used=5, num_truncated=1, num_after=2, num_unknown=3, is_eligible=True),
     )
     error = pb.CustomerError(field="occurred_at_us[1]", value="5", limit="it must ascend")
     failed = pb.CustomerResult(customer_id="8", error=error)
@@ -55,7 +55,9 @@ def test_results_carry_the_callers_ids_and_typed_predictions() -> None:
     assert scored.predictions["spend"].quantiles == {0.1: 0.0, 0.9: 50.0}
     assert scored.predictions["orders"].expected == 2.0
     assert scored.embedding == (0.5, -0.5)
-    assert scored.observed == Observed(num_used=5, num_truncated=1, num_after=2, num_unknown=3)
+    assert scored.observed == Observed(
+        num_used=5, num_truncated=1, num_after=2, num_unknown=3, is_eligible=True
+    )
     assert scored.fault is None
     assert failed.customer_id == 8
     assert failed.fault == Fault(field="occurred_at_us[1]", value="5", limit="it must ascend")
@@ -82,6 +84,7 @@ def test_a_row_and_columns_name_every_part() -> None:
         "num_truncated": 1,
         "num_after": 2,
         "num_unknown": 3,
+        "is_eligible": True,
         "fault": None,
     }
     for order in (results, results[::-1]):
