@@ -1,9 +1,9 @@
-"""What the blocking and the asyncio client share: the channel, requests of a batch, errors.
+"""What the blocking and the asyncio client share: what is asked, and the requests of a batch.
 
 It deliberately makes no call itself.
 """
 
-import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,11 +11,13 @@ from typing import Any
 
 import grpc
 import numpy as np
+from google.protobuf.message import Message
 from jaxtyping import Int64
 from numpy import ndarray
 
 from holdfast.description import ModelDescription
-from holdfast.errors import DataError, ServiceError
+from holdfast.errors import ConfigError, DataError, ServiceError
+from holdfast.retries import Tries
 from holdfast.schema import Schema
 from holdfast.tables import Tabled
 from holdfast.v1 import scoring_pb2 as pb
@@ -24,28 +26,6 @@ from holdfast.wire import write_request
 MAX_CUSTOMERS_PER_REQUEST = 256
 """Small enough that the caller of a large batch does not hold a worker for seconds."""
 MAX_EVENTS_PER_REQUEST = 65_536
-MAX_ANSWER_BYTES = 64 * 1_024 * 1_024
-
-# Only UNAVAILABLE is tried again: it says that no work was done. gRPC itself waits and retries.
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{"service": "holdfast.v1.ScoringService"}],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    "loadBalancingConfig": [{"round_robin": {}}],
-}
-CHANNEL_OPTIONS = (
-    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    ("grpc.max_receive_message_length", MAX_ANSWER_BYTES),
-)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -57,11 +37,15 @@ class Ask:
         as_of_us: The point in time, UTC microseconds.
         include_survival: Whether to answer with survival curves.
         include_embedding: Whether to answer with embeddings.
+        include_quantiles: Whether to answer with quantiles of amounts.
+        horizons_days: Which horizons to answer; empty for all.
     """
 
     as_of_us: int
-    include_survival: bool
-    include_embedding: bool
+    include_survival: bool = False
+    include_embedding: bool = False
+    include_quantiles: bool = True
+    horizons_days: tuple[int, ...] = ()
 
     def requests(
         self, tabled: Tabled, description: ModelDescription
@@ -105,6 +89,8 @@ class Ask:
         )
         request.include_survival = self.include_survival
         request.include_embedding = self.include_embedding
+        request.omit_quantiles = not self.include_quantiles
+        request.horizons_days.extend(self.horizons_days)
         return request
 
 
@@ -148,29 +134,47 @@ def kept(rows: Any) -> Any:
     return list(rows) if isinstance(rows, Iterator) else rows
 
 
-def is_other_schema(error: grpc.RpcError) -> bool:
+def is_other_schema(error: ServiceError) -> bool:
     """Say whether the server's schema has changed since it was asked for."""
-    return bool(error.code() is grpc.StatusCode.FAILED_PRECONDITION)
+    return error.code == grpc.StatusCode.FAILED_PRECONDITION.name
 
 
-def service_error(error: grpc.RpcError) -> ServiceError:
-    """Return gRPC's error as ours, with the violations of ``google.rpc.BadRequest`` where it has any."""
-    return ServiceError(error.code().name, error.details() or "no reason given", _violations(error))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manners:
+    """How a client calls, whichever way it waits.
 
+    Attributes:
+        model: Name of the model that is wanted; empty for the one that the server has.
+        timeout_seconds: Deadline of every request, further tries included.
+        compress_above_bytes: Requests larger than this are compressed; None for none.
+    """
 
-def _violations(error: grpc.RpcError) -> tuple[tuple[str, str], ...]:
-    try:
-        # Generated code without types.
-        from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
-    except ImportError:
-        # googleapis-common-protos is the caller's choice; the reason says the same in words.
-        return ()
-    found: list[tuple[str, str]] = []
-    metadata: Any = error.trailing_metadata() or ()
-    for key, value in metadata:
-        if key == "grpc-status-details-bin":
-            for detail in status_pb2.Status.FromString(value).details:
-                bad = error_details_pb2.BadRequest()
-                if detail.Unpack(bad):
-                    found += [(v.field, v.description) for v in bad.field_violations]
-    return tuple(found)
+    model: str
+    timeout_seconds: float
+    compress_above_bytes: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers without a meaning.
+
+        Raises:
+            ConfigError: Naming the argument.
+        """
+        if not self.timeout_seconds > 0:
+            raise ConfigError("timeout_seconds", self.timeout_seconds, "it must be greater than 0")
+        if self.compress_above_bytes is not None and self.compress_above_bytes < 0:
+            raise ConfigError("compress_above_bytes", self.compress_above_bytes, "it must be at least 0")
+
+    def until(self, timeout_seconds: float | None) -> float | None:
+        """Return when the whole of a batch must have been answered, on the clock of :meth:`tries`."""
+        return None if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+    def tries(self, until: float | None) -> Tries:
+        """Begin a request that ends by its own deadline and by that of its batch."""
+        if until is None:
+            return Tries(self.timeout_seconds)
+        return Tries(min(self.timeout_seconds, until - time.monotonic()))
+
+    def compression(self, request: Message) -> grpc.Compression | None:
+        """Return how a request is compressed; None for not at all."""
+        limit = self.compress_above_bytes
+        return grpc.Compression.Gzip if limit is not None and request.ByteSize() > limit else None

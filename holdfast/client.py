@@ -1,17 +1,21 @@
 """Clients of a scoring server, blocking and asyncio: tables in, typed results out.
 
-They deliberately know no model: what the server expects is asked once and remembered.
+They deliberately know no model: what the server expects is asked once and remembered. What both
+decide alike stands in :mod:`holdfast.calls`, :mod:`holdfast.channels` and :mod:`holdfast.retries`.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Self
 
 import grpc
 
-from holdfast.calls import CHANNEL_OPTIONS, Ask, is_other_schema, kept, service_error, time_us
+from holdfast.calls import Ask, Manners, is_other_schema, kept, time_us
+from holdfast.channels import Balance, open_channels
 from holdfast.description import ModelDescription, read_model
+from holdfast.errors import ServiceError
 from holdfast.results import CustomerResult, read_response
 from holdfast.tables import read_tables
 from holdfast.v1 import scoring_pb2 as pb
@@ -33,23 +37,37 @@ class ScoringClient:
         model: str = "",
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
+        num_channels: int = 1,
+        compress_above_bytes: int | None = None,
     ) -> None:
-        """Open a channel; the server is reached with the first call.
+        """Open the channels; the server is reached with the first call.
 
         Args:
             target: Address of the server, such as ``localhost:50051``.
             model: Name of the model that is wanted; empty for the one that the server has.
-            timeout_seconds: Deadline of every request; a large batch is several requests.
+            timeout_seconds: Deadline of every request, further tries included; a large batch is
+                several requests.
             credentials: For TLS; None for plain text.
+            num_channels: Connections to open. Each request takes the one with the fewest in
+                flight, so that threads reach several processes behind one address.
+            compress_above_bytes: Requests larger than this are compressed; None for none.
+
+        Raises:
+            ConfigError: A number is out of range.
         """
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        self._manners = Manners(
+            model=model, timeout_seconds=timeout_seconds, compress_above_bytes=compress_above_bytes
+        )
+        self._channels = open_channels(
+            target,
+            num_channels,
+            credentials=credentials,
+            insecure=grpc.insecure_channel,
+            secure=grpc.secure_channel,
+        )
         # Generated code without types.
-        self._stub = ScoringServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._model_name = model
-        self._timeout_seconds = timeout_seconds
+        self._stubs = [ScoringServiceStub(channel) for channel in self._channels]  # type: ignore[no-untyped-call]
+        self._balance = Balance(num_channels)
         self._description: ModelDescription | None = None
 
     def model(self) -> ModelDescription:
@@ -58,13 +76,7 @@ class ScoringClient:
         Raises:
             ServiceError: The server cannot be reached, or has no such model.
         """
-        request = pb.GetModelRequest(model=self._model_name)
-        try:
-            response = self._stub.GetModel(request, timeout=self._timeout_seconds)
-        except grpc.RpcError as error:
-            raise service_error(error) from error
-        self._description = read_model(response)
-        return self._description
+        return self._ask_model(None)
 
     def score(
         self,
@@ -76,6 +88,9 @@ class ScoringClient:
         time_zone: str | None = None,
         include_survival: bool = False,
         include_embedding: bool = False,
+        include_quantiles: bool = True,
+        horizons_days: Sequence[int] = (),
+        timeout_seconds: float | None = None,
     ) -> list[CustomerResult]:
         """Score customers at one point in time.
 
@@ -88,6 +103,10 @@ class ScoringClient:
             time_zone: Zone of datetimes in the tables that have none.
             include_survival: Whether to answer with survival curves.
             include_embedding: Whether to answer with embeddings.
+            include_quantiles: Whether to answer with quantiles of amounts.
+            horizons_days: Which horizons to answer, each one of the model's; empty for all.
+            timeout_seconds: Until the deadline of the whole batch, beside that of each request;
+                None for no further one.
 
         Returns:
             One result per customer, in order. A customer that cannot be scored has a fault.
@@ -97,12 +116,17 @@ class ScoringClient:
             ServiceError: The server refused a request, failed, or cannot be reached.
         """
         ask = Ask(
-            as_of_us=time_us(as_of), include_survival=include_survival, include_embedding=include_embedding
+            as_of_us=time_us(as_of),
+            include_survival=include_survival,
+            include_embedding=include_embedding,
+            include_quantiles=include_quantiles,
+            horizons_days=tuple(horizons_days),
         )
+        until = self._manners.until(timeout_seconds)
         # Rows that can be read only once would be gone when the schema turns out to have changed.
         events, customers = kept(events), kept(customers)
         for is_last_try in (False, True):
-            description = self._description or self.model()
+            description = self._description or self._ask_model(until)
             tabled = read_tables(
                 events,
                 description.schema,
@@ -113,25 +137,43 @@ class ScoringClient:
             try:
                 results: list[CustomerResult] = []
                 for request, ids in ask.requests(tabled, description):
-                    results += read_response(self._stub.Score(request, timeout=self._timeout_seconds), ids)
-            except grpc.RpcError as error:
+                    results += read_response(self._call("Score", request, until), ids)
+            except ServiceError as error:
                 if is_last_try or not is_other_schema(error):
-                    raise service_error(error) from error
+                    raise
                 self._description = None
             else:
                 return results
         raise AssertionError("unreachable")
 
+    def _ask_model(self, until: float | None) -> ModelDescription:
+        request = pb.GetModelRequest(model=self._manners.model)
+        self._description = read_model(self._call("GetModel", request, until))
+        return self._description
+
+    def _call(self, method: str, request: Any, until: float | None) -> Any:
+        tries = self._manners.tries(until)
+        compression = self._manners.compression(request)
+        while True:
+            try:
+                with self._balance.place() as index:
+                    call = getattr(self._stubs[index], method)
+                    return call(request, timeout=tries.seconds_left(), compression=compression)
+            except grpc.RpcError as error:
+                wait_seconds = tries.wait_after(error)
+            time.sleep(wait_seconds)
+
     def close(self) -> None:
-        """Close the channel; calls in flight end with an error."""
-        self._channel.close()
+        """Close the channels; calls in flight end with an error."""
+        for channel in self._channels:
+            channel.close()
 
     def __enter__(self) -> Self:
         """Return the client."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close the channel."""
+        """Close the channels."""
         self.close()
 
 
@@ -148,37 +190,43 @@ class AsyncScoringClient:
         model: str = "",
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
+        num_channels: int = 1,
+        compress_above_bytes: int | None = None,
         max_concurrent_requests: int = 4,
     ) -> None:
-        """Open a channel; call it where an event loop runs.
+        """Open the channels; call it where an event loop runs.
 
         Args:
-            target: Address of the server, such as ``localhost:50051``.
-            model: Name of the model that is wanted; empty for the one that the server has.
-            timeout_seconds: Deadline of every request; a large batch is several requests.
+            target: See :class:`ScoringClient`, also for the next five.
+            model: Name of the model that is wanted.
+            timeout_seconds: Deadline of every request.
             credentials: For TLS; None for plain text.
+            num_channels: Connections to open.
+            compress_above_bytes: Requests larger than this are compressed.
             max_concurrent_requests: How many requests of one batch are in flight at a time.
+
+        Raises:
+            ConfigError: A number is out of range.
         """
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS)
-        else:
-            self._channel = grpc.aio.secure_channel(target, credentials, options=CHANNEL_OPTIONS)
+        self._manners = Manners(
+            model=model, timeout_seconds=timeout_seconds, compress_above_bytes=compress_above_bytes
+        )
+        self._channels = open_channels(
+            target,
+            num_channels,
+            credentials=credentials,
+            insecure=grpc.aio.insecure_channel,
+            secure=grpc.aio.secure_channel,
+        )
         # Generated code without types.
-        self._stub = ScoringServiceStub(self._channel)  # type: ignore[no-untyped-call]
-        self._model_name = model
-        self._timeout_seconds = timeout_seconds
+        self._stubs = [ScoringServiceStub(channel) for channel in self._channels]  # type: ignore[no-untyped-call]
+        self._balance = Balance(num_channels)
         self._max_concurrent_requests = max_concurrent_requests
         self._description: ModelDescription | None = None
 
     async def model(self) -> ModelDescription:
         """Ask what the server has; see :meth:`ScoringClient.model`."""
-        request = pb.GetModelRequest(model=self._model_name)
-        try:
-            response = await self._stub.GetModel(request, timeout=self._timeout_seconds)
-        except grpc.aio.AioRpcError as error:
-            raise service_error(error) from error
-        self._description = read_model(response)
-        return self._description
+        return await self._ask_model(None)
 
     async def score(
         self,
@@ -190,14 +238,22 @@ class AsyncScoringClient:
         time_zone: str | None = None,
         include_survival: bool = False,
         include_embedding: bool = False,
+        include_quantiles: bool = True,
+        horizons_days: Sequence[int] = (),
+        timeout_seconds: float | None = None,
     ) -> list[CustomerResult]:
         """Score customers at one point in time; see :meth:`ScoringClient.score`."""
         ask = Ask(
-            as_of_us=time_us(as_of), include_survival=include_survival, include_embedding=include_embedding
+            as_of_us=time_us(as_of),
+            include_survival=include_survival,
+            include_embedding=include_embedding,
+            include_quantiles=include_quantiles,
+            horizons_days=tuple(horizons_days),
         )
+        until = self._manners.until(timeout_seconds)
         events, customers = kept(events), kept(customers)
         for is_last_try in (False, True):
-            description = self._description or await self.model()
+            description = self._description or await self._ask_model(until)
             tabled = await asyncio.to_thread(
                 read_tables,
                 events,
@@ -207,21 +263,38 @@ class AsyncScoringClient:
                 time_zone=time_zone,
             )
             try:
-                return await self._score_all(ask.requests(tabled, description))
-            except grpc.aio.AioRpcError as error:
+                return await self._score_all(ask.requests(tabled, description), until)
+            except ServiceError as error:
                 if is_last_try or not is_other_schema(error):
-                    raise service_error(error) from error
+                    raise
                 self._description = None
         raise AssertionError("unreachable")
 
+    async def _ask_model(self, until: float | None) -> ModelDescription:
+        request = pb.GetModelRequest(model=self._manners.model)
+        self._description = read_model(await self._call("GetModel", request, until))
+        return self._description
+
+    async def _call(self, method: str, request: Any, until: float | None) -> Any:
+        tries = self._manners.tries(until)
+        compression = self._manners.compression(request)
+        while True:
+            try:
+                with self._balance.place() as index:
+                    call = getattr(self._stubs[index], method)
+                    return await call(request, timeout=tries.seconds_left(), compression=compression)
+            except grpc.aio.AioRpcError as error:
+                wait_seconds = tries.wait_after(error)
+            await asyncio.sleep(wait_seconds)
+
     async def _score_all(
-        self, requests: Iterator[tuple[pb.ScoreRequest, Sequence[Any]]]
+        self, requests: Iterator[tuple[pb.ScoreRequest, Sequence[Any]]], until: float | None
     ) -> list[CustomerResult]:
         slots = asyncio.Semaphore(self._max_concurrent_requests)
 
         async def score_one(request: pb.ScoreRequest, ids: Sequence[Any]) -> list[CustomerResult]:
             try:
-                response = await self._stub.Score(request, timeout=self._timeout_seconds)
+                response = await self._call("Score", request, until)
             finally:
                 slots.release()
             return read_response(response, ids)
@@ -241,13 +314,14 @@ class AsyncScoringClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close the channel; calls in flight end with an error."""
-        await self._channel.close()
+        """Close the channels; calls in flight end with an error."""
+        for channel in self._channels:
+            await channel.close()
 
     async def __aenter__(self) -> Self:
         """Return the client."""
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Close the channel."""
+        """Close the channels."""
         await self.close()

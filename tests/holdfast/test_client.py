@@ -1,11 +1,12 @@
 """Clients against real servers: every form of table, batches in several requests, errors as promised."""
 
 import asyncio
+import socket
 import sys
 import threading
 from collections.abc import Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,8 +24,9 @@ from holdfast import calls
 from holdfast.calls import Ask, time_us
 from holdfast.client import AsyncScoringClient, ScoringClient
 from holdfast.description import ModelDescription, read_model, write_model
-from holdfast.errors import DataError, ServiceError
+from holdfast.errors import ConfigError, DataError, ServiceError
 from holdfast.results import CustomerResult, to_columns
+from holdfast.retries import PUSHBACK_KEY
 from holdfast.tables import read_tables
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceServicer, add_ScoringServiceServicer_to_server
@@ -144,7 +146,7 @@ def test_splitting_counts_customers_events_and_bytes(server: ScoringServer, clie
         {"customer_id": np.repeat(np.arange(6), [1, 1, 70_000, 40_000, 40_000, 1])}
     ).with_columns(occurred_at=pl.lit(START_US), event_type=pl.lit("visit"))
     tabled = read_tables(events, small_schema())
-    ask = Ask(as_of_us=AS_OF_US, include_survival=False, include_embedding=False)
+    ask = Ask(as_of_us=AS_OF_US)
     assert [ids for _, ids in ask.requests(tabled, description)] == [[0, 1], [2], [3], [4, 5]]
     small = replace(description, limits=Limits(max_message_bytes=500_000))
     assert [ids for _, ids in ask.requests(tabled, small)] == [[0, 1], [2], [3], [4], [5]]
@@ -219,13 +221,19 @@ def test_violations_are_read_where_the_server_names_them(
     assert caught.value.violations == ()
 
 
-class Scripted(ScoringServiceServicer):
-    """Describes a model, and answers Score with statuses from a list before it echoes."""
+Refusal = grpc.StatusCode | tuple[grpc.StatusCode, tuple[tuple[str, Any], ...]]
+"""A status, or one with trailing metadata."""
 
-    def __init__(self, statuses: list[grpc.StatusCode], descriptions: list[ModelDescription]) -> None:
+
+class Scripted(ScoringServiceServicer):
+    """Describes a model, and answers Score with refusals from a list before it echoes."""
+
+    def __init__(self, refusals: list[Refusal], descriptions: list[ModelDescription]) -> None:
         """Keep what to answer with."""
-        self.statuses, self.descriptions = statuses, descriptions
+        self.refusals, self.descriptions = refusals, descriptions
         self.fingerprints: list[str] = []
+        self.peers: list[str] = []
+        self.seconds_left: list[float] = []
         self.num_events: list[int] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -238,12 +246,17 @@ class Scripted(ScoringServiceServicer):
         return write_model(first)
 
     def Score(self, request: pb.ScoreRequest, context: grpc.ServicerContext) -> pb.ScoreResponse:  # noqa: N802 (gRPC's name)
-        """Give the next status, or an entry for everyone."""
+        """Give the next refusal, or an entry for everyone."""
+        self.peers.append(context.peer())
+        self.seconds_left.append(context.time_remaining())
         self.fingerprints.append(request.schema_fingerprint)
         self.num_events.append(sum(len(customer.occurred_at_us) for customer in request.customers))
         self.may_answer.wait(timeout=30)
-        if self.statuses:
-            context.abort(self.statuses.pop(0), "scripted")
+        if self.refusals:
+            refusal = self.refusals.pop(0)
+            code, metadata = refusal if isinstance(refusal, tuple) else (refusal, ())
+            context.set_trailing_metadata(metadata)
+            context.abort(code, "scripted")
         error = pb.CustomerError(field="f", value="v", limit="l")
         entries = [pb.CustomerResult(customer_id=c.customer_id, error=error) for c in request.customers]
         return pb.ScoreResponse(customers=entries)
@@ -266,10 +279,12 @@ def describe(fingerprint: str) -> ModelDescription:
 
 
 @contextmanager
-def scripted(*statuses: grpc.StatusCode, descriptions: list[ModelDescription] | None = None) -> Iterator[Any]:
+def scripted(
+    *refusals: Refusal, descriptions: list[ModelDescription] | None = None, threads: int = 2
+) -> Iterator[Any]:
     """Run a scripted server; yields it and its address."""
-    servicer = Scripted(list(statuses), descriptions or [describe("a")])
-    server = grpc.server(futures.ThreadPoolExecutor(2))
+    servicer = Scripted(list(refusals), descriptions or [describe("a")])
+    server = grpc.server(futures.ThreadPoolExecutor(threads))
     add_ScoringServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -280,6 +295,174 @@ def scripted(*statuses: grpc.StatusCode, descriptions: list[ModelDescription] | 
 
 
 ONE = [{"customer_id": 1, "occurred_at": START_US, "event_type": "visit"}]
+
+
+def pushback(milliseconds: str) -> Refusal:
+    """Return the refusal of a full server that says when to come back."""
+    return grpc.StatusCode.RESOURCE_EXHAUSTED, ((PUSHBACK_KEY, milliseconds),)
+
+
+async def score_both_ways(address: str, **options: Any) -> list[CustomerResult]:
+    """Score once with either client; the second one's results."""
+    with ScoringClient(address, **options) as client:
+        await asyncio.to_thread(client.score, ONE, as_of=AS_OF)
+    async with AsyncScoringClient(address, **options) as client:
+        return await client.score(ONE, as_of=AS_OF)
+
+
+async def test_a_full_server_is_tried_again_when_it_says_when() -> None:
+    """Both clients come back after a pushback; a deadline that would pass first ends it at once."""
+    with scripted(pushback("20"), pushback("20")) as (servicer, address):
+        assert len(await score_both_ways(address)) == 1
+        assert len(servicer.fingerprints) == 4
+    with scripted(pushback("5000")) as (servicer, address):
+        with ScoringClient(address, timeout_seconds=4) as client, pytest.raises(ServiceError) as caught:
+            client.score(ONE, as_of=AS_OF)
+        assert caught.value.code == "RESOURCE_EXHAUSTED"
+        assert len(servicer.fingerprints) == 1
+
+
+def test_tries_are_bounded_and_share_one_deadline() -> None:
+    """A server that never recovers is asked four times, each try with what is left of the time."""
+    away = (grpc.StatusCode.UNAVAILABLE, ((PUSHBACK_KEY, "200"),))
+    with scripted(*[away] * 9) as (servicer, address):
+        with ScoringClient(address, timeout_seconds=10) as client, pytest.raises(ServiceError) as caught:
+            client.score(ONE, as_of=AS_OF)
+        assert caught.value.code == "UNAVAILABLE"
+    assert len(servicer.seconds_left) == 4
+    # gRPC rounds what it sends by about a hundredth.
+    assert servicer.seconds_left[0] < 10.5
+    assert servicer.seconds_left[3] < servicer.seconds_left[0] - 0.4
+
+
+def test_a_deadline_of_the_batch_holds_beside_that_of_each_request() -> None:
+    """The server is told the nearer one, and a batch whose time is up is not sent any further."""
+    with scripted() as (servicer, address), ScoringClient(address, timeout_seconds=20) as client:
+        client.score(ONE, as_of=AS_OF, timeout_seconds=600)
+        client.score(ONE, as_of=AS_OF, timeout_seconds=5)
+        # gRPC rounds what it sends by about a hundredth.
+        assert 6 < servicer.seconds_left[0] < 21
+        assert servicer.seconds_left[1] < 6
+        with pytest.raises(ServiceError) as caught:
+            client.score(ONE, as_of=AS_OF, timeout_seconds=1e-9)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert len(servicer.seconds_left) == 2
+
+
+async def test_several_channels_are_as_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests in flight together arrive over different connections; one channel has one."""
+    monkeypatch.setattr(calls, "MAX_CUSTOMERS_PER_REQUEST", 1)
+    rows = [{"customer_id": i, "occurred_at": START_US, "event_type": "visit"} for i in range(9)]
+    for num in (1, 3):
+        with scripted(threads=4) as (servicer, address):
+            async with AsyncScoringClient(address, num_channels=num) as client:
+                await client.score(rows, as_of=AS_OF)
+            assert len(set(servicer.peers)) == num
+            servicer.peers.clear()
+            with ScoringClient(address, num_channels=num) as client:
+                client.score(rows, as_of=AS_OF)
+            assert {servicer.peers.count(peer) for peer in servicer.peers} == {9 // num}
+
+
+@contextmanager
+def counting_relay(address: str) -> Iterator[tuple[str, list[int]]]:
+    """Forward connections to an address; yields its own and the sizes of what callers sent."""
+    sizes: list[int] = []
+    host, _, port = address.rpartition(":")
+
+    def forward(source: socket.socket, sink: socket.socket, counted: list[int]) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                counted.append(len(data))
+                sink.sendall(data)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    with (
+        ExitStack() as opened,
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        futures.ThreadPoolExecutor(8) as pool,
+    ):
+        listening.settimeout(30)
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    caller, _ = listening.accept()
+                    called = socket.create_connection((host, int(port)))
+                    for end in (caller, called):
+                        opened.callback(end.close)
+                    pool.submit(forward, caller, called, sizes)
+                    pool.submit(forward, called, caller, [])
+
+        pool.submit(accept)
+        yield f"127.0.0.1:{listening.getsockname()[1]}", sizes
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+async def test_large_requests_are_compressed_when_told_to() -> None:
+    """Fewer bytes leave the machine, the server reads the same, and small requests stay as they are."""
+    rows = [{"customer_id": 1, "occurred_at": START_US, "event_type": "visit"}] * 20_000
+    for limit, is_small in ((None, False), (10_000_000, False), (1_000, True)):
+        with scripted() as (servicer, address), counting_relay(address) as (relay, sizes):
+            with ScoringClient(relay, compress_above_bytes=limit) as client:
+                await asyncio.to_thread(client.score, rows, as_of=AS_OF)
+            async with AsyncScoringClient(relay, compress_above_bytes=limit) as client:
+                await client.score(rows, as_of=AS_OF)
+            assert servicer.num_events == [20_000, 20_000]
+            assert (sum(sizes) < 50_000) == is_small
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"num_channels": 0}, "num_channels"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
+        ({"compress_above_bytes": -1}, "compress_above_bytes"),
+    ],
+)
+async def test_numbers_without_a_meaning_are_refused(options: dict[str, Any], field: str) -> None:
+    """Naming argument, value and limit, before anything is opened."""
+    for kind in (ScoringClient, AsyncScoringClient):
+        with pytest.raises(ConfigError, match=f"^{field}: got"):
+            kind("localhost:1", **options)
+
+
+def test_horizons_and_quantiles_can_be_chosen(client: ScoringClient) -> None:
+    """Only what is asked for is answered, under its own keys and with the same numbers."""
+    full = client.score(table(), as_of=AS_OF)
+    some = client.score(table(), as_of=AS_OF, horizons_days=[90, 30], include_quantiles=False)
+    for left, right in zip(some, full, strict=True):
+        probability = right.predictions["churn"].probability
+        assert list(left.predictions["churn"].probability) == [30, 90]
+        for days, value in left.predictions["churn"].probability.items():
+            assert value == pytest.approx(probability[days], rel=1e-5)
+        assert left.predictions["spend"].quantiles == {}
+        assert left.predictions["spend"].expected == pytest.approx(
+            right.predictions["spend"].expected, rel=1e-5
+        )
+    with pytest.raises(ServiceError, match=r"\[30, 60, 90\]") as caught:
+        client.score(table(), as_of=AS_OF, horizons_days=[30, 45])
+    assert (caught.value.code, caught.value.violations[0][0]) == ("INVALID_ARGUMENT", "horizons_days[1]")
+
+
+def test_eligible_are_the_active_ones(client: ScoringClient) -> None:
+    """A customer whose last purchase lies before the lookback is answered, and said not to be eligible."""
+    rows = [
+        {"customer_id": name, "occurred_at": AS_OF - timedelta(days=days), "event_type": event_type}
+        for name, days, event_type in (
+            ("now", 10, "purchase"),
+            ("then", 181, "purchase"),
+            ("visit", 1, "visit"),
+        )
+    ]
+    results = client.score(rows, as_of=AS_OF)
+    assert {result.customer_id: result.observed.is_eligible for result in results} == {
+        "now": True,
+        "then": False,
+        "visit": False,
+    }
 
 
 def test_unavailable_is_tried_again_and_nothing_else_is() -> None:
