@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from holdfast.calls import split, time_us
+from holdfast.eligibility import find_eligible
 from holdfast.errors import DataError, HistoryError, HoldfastError, RunError
 from holdfast.faults import find_faults, without
 from holdfast.manifest import Manifest
-from holdfast.results import OBSERVED_NAMES, expected_name, probability_name, quantile_name
+from holdfast.results import COUNT_NAMES, expected_name, probability_name, quantile_name
 from holdfast.tables import Tabled, read_tables
 from serving.artifact import Artifact
 from serving.predictor import Predictions
@@ -155,20 +156,22 @@ def _score_chunks(artifact: Artifact, tabled: Tabled, as_of_us: int) -> Iterator
         histories = tabled.histories.take(np.arange(start, end))
         faults = find_faults(histories)
         sound, kept = without(histories, faults)
-        predictions = artifact.predictor.predict(sound, np.full(len(kept), as_of_us, dtype=np.int64))
-        yield _frame(artifact.manifest, tabled.customer_ids[start:end], kept, predictions, faults)
+        cutoffs_us = np.full(len(kept), as_of_us, dtype=np.int64)
+        predictions = artifact.predictor.predict(sound, cutoffs_us)
+        columns = dict(_named(artifact.manifest, predictions))
+        columns["is_eligible"] = find_eligible(sound, cutoffs_us, artifact.manifest.schema)
+        yield _frame(tabled.customer_ids[start:end], kept, columns, faults)
 
 
 def _frame(
-    manifest: Manifest,
     ids: Sequence[Any],
     kept: ndarray,
-    predictions: Predictions,
+    scored: Mapping[str, ndarray],
     faults: Mapping[int, HistoryError],
 ) -> pl.DataFrame:
     """Return one row per customer, under the names that the client uses."""
     columns = {"customer_id": pl.Series(ids, strict=True)}
-    for name, values in _named(manifest, predictions).items():
+    for name, values in scored.items():
         spread = np.zeros(len(ids), dtype=values.dtype)
         spread[kept] = values
         columns[name] = pl.Series(spread)
@@ -193,7 +196,7 @@ def _named(manifest: Manifest, predictions: Predictions) -> Mapping[str, ndarray
             named[expected_name(target.name)] = outputs[f"{target.name}_expected"]
         for column, level in enumerate(form.quantile_levels):
             named[quantile_name(target.name, level)] = outputs[f"{target.name}_quantiles"][:, column]
-    return named | {name: getattr(predictions, name) for name in OBSERVED_NAMES}
+    return named | {name: getattr(predictions, name) for name in COUNT_NAMES}
 
 
 def _scan(path: Path) -> pl.LazyFrame:

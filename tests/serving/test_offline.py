@@ -91,7 +91,8 @@ def test_parts_cover_every_customer_once(artifact: Artifact, files: dict[str, Pa
     parts = score(artifact, files, events_per_part=1_000).sort("customer_id")
     assert parts["customer_id"].to_list() == whole["customer_id"].to_list()
     assert parts["fault"].to_list() == whole["fault"].to_list()
-    for name in whole.columns[1:-1]:
+    assert parts["is_eligible"].to_list() == whole["is_eligible"].to_list()
+    for name in whole.columns[1:-2]:
         np.testing.assert_allclose(parts[name].to_numpy(), whole[name].to_numpy(), rtol=1e-5, atol=1e-6)
 
 
