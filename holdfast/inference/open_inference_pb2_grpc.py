@@ -88,7 +88,7 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelReady(self, request, context):
-        """Says whether a model answers inference requests; NOT_FOUND where there is no such model.
+        """Says whether a model answers inference requests; one that this server does not have is not ready.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
