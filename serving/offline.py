@@ -1,35 +1,49 @@
 """Entry: ``python -m serving.offline``: scores a Parquet file into a Parquet file.
 
-It deliberately computes nothing itself: tables, ranges of customers, checks and predictor are
-those of client and server, so the numbers are the same to the last bit.
+It deliberately computes nothing itself: tables, checks and predictor are those of client and
+server, so the numbers are the same. A run that was killed goes on where it stood.
 """
 
 import argparse
+import hashlib
+import json
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy import ndarray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
+import holdfast
 from holdfast.calls import split, time_us
-from holdfast.eligibility import find_eligible
-from holdfast.errors import DataError, HistoryError, HoldfastError, RunError
-from holdfast.faults import find_faults, without
+from holdfast.errors import ConfigError, DataError, HoldfastError, RunError
 from holdfast.manifest import Manifest
-from holdfast.results import COUNT_NAMES, expected_name, probability_name, quantile_name
+from holdfast.plain import to_plain
 from holdfast.tables import Tabled, read_tables
 from serving.artifact import Artifact
-from serving.predictor import Predictions
+from serving.cores import num_cores
+from serving.finished import Finished
+from serving.frames import score_frame
 
 EVENTS_PER_PART = 2_000_000
 """Events in memory at a time, at about 100 bytes each while they are grouped."""
+
+CUSTOMERS_PER_CHUNK = 1_024
+"""What is scored by one worker and kept at once: a second or so of work, at most, is lost to a kill."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             as_of=as_of,
             out=options.out,
             time_zone=options.time_zone,
+            workers=options.workers,
         )
     except HoldfastError as error:
         print(f"cannot score: {error}", file=sys.stderr)  # noqa: T201 (the one line that a person reads)
@@ -66,12 +81,15 @@ def score_file(
     out: Path,
     customers: Path | None = None,
     time_zone: str | None = None,
+    workers: int | None = None,
     events_per_part: int = EVENTS_PER_PART,
+    customers_per_chunk: int = CUSTOMERS_PER_CHUNK,
 ) -> int:
     """Score every customer of two Parquet files into a third, which appears whole or not at all.
 
     A file of more than ``events_per_part`` events is read in several passes, each of which
-    takes the customers with one remainder of a hash, so that memory stays bounded.
+    takes the customers with one remainder of a hash, so that memory stays bounded. What a run has
+    finished is kept beside ``out`` until all of it is there; the same call goes on from it.
 
     Args:
         artifact: The model.
@@ -80,46 +98,109 @@ def score_file(
         out: What is written: one row per customer, ``fault`` where it could not be scored.
         customers: Attributes of customers.
         time_zone: Zone of datetimes that have none.
+        workers: Threads that score; None for one per core.
         events_per_part: Events in memory at a time, about.
+        customers_per_chunk: Most customers that are scored and kept at once.
 
     Returns:
         The number of customers written.
 
     Raises:
+        ConfigError: There are to be no workers.
         DataError: A file or a column cannot be used.
-        RunError: The result cannot be written.
+        RunError: The result cannot be written, or another run is writing it.
     """
     as_of_us = time_us(as_of)
+    workers = num_cores() if workers is None else workers
+    if workers < 1:
+        raise ConfigError("workers", workers, "it must be at least 1")
     tables = {"events": _scan(events)}
     if customers is not None:
         tables["customers"] = _scan(customers)
     _check_ids(tables)
     num_parts = max(1, -(-_height(tables["events"], events) // events_per_part))
-    bar = Progress(
+    job = {
+        "libraries": [holdfast.__version__, pl.__version__],
+        "model": hashlib.sha256(json.dumps(to_plain(artifact.manifest)).encode()).hexdigest(),
+        "events": _identity(events),
+        "customers": None if customers is None else _identity(customers),
+        "as_of_us": as_of_us,
+        "time_zone": time_zone,
+        "split": [num_parts, customers_per_chunk],
+    }
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="score")
+    try:
+        with Finished.open(out, job) as finished, _progress() as bar:
+            if num_before := finished.num_customers():
+                bar.console.print(f"{num_before} customers were scored by an earlier run")
+            for part in range(num_parts):
+                if finished.has_part(part):
+                    continue
+                tabled = _read_part(tables, artifact.manifest, part, num_parts, time_zone)
+                score = partial(_score_chunk, artifact, finished, tabled, as_of_us, part)
+                # An empty part has one empty chunk, so that an empty file gives all columns.
+                chunks = list(split(tabled.histories.offsets, max_customers=customers_per_chunk)) or [(0, 0)]
+                task = bar.add_task(f"part {part + 1} of {num_parts}", total=len(tabled.customer_ids))
+                for num_scored in _in_order(pool, score, chunks, most=2 * workers):
+                    bar.advance(task, num_scored)
+                finished.end_part(part, len(chunks))
+            return finished.end(out, num_parts)
+    except OSError as error:
+        raise RunError(f"cannot write {out}: {error.strerror or error}") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _score_chunk(
+    artifact: Artifact,
+    finished: Finished,
+    tabled: Tabled,
+    as_of_us: int,
+    part: int,
+    chunk: int,
+    bounds: tuple[int, int],
+) -> int:
+    """Score and keep a chunk, unless an earlier run has; runs on a worker."""
+    start, end = bounds
+    ids = tabled.customer_ids[start:end]
+    if not finished.has_chunk(part, chunk, ids):
+        histories = tabled.histories.take(np.arange(start, end))
+        finished.write_chunk(part, chunk, score_frame(artifact, histories, ids, as_of_us=as_of_us))
+    return end - start
+
+
+def _in_order(
+    pool: ThreadPoolExecutor,
+    score: Callable[[int, tuple[int, int]], int],
+    chunks: Sequence[tuple[int, int]],
+    *,
+    most: int,
+) -> Iterator[int]:
+    """Yield what scoring gives for every chunk; no more wait at a time than keep all workers busy."""
+    waiting: deque[Future[int]] = deque()
+    for chunk, bounds in enumerate(chunks):
+        waiting.append(pool.submit(score, chunk, bounds))
+        if len(waiting) > most:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _identity(path: Path) -> Sequence[Any]:
+    """Return what tells a file from another one without reading it."""
+    status = path.stat()
+    return [str(path.resolve()), status.st_size, status.st_mtime_ns]
+
+
+def _progress() -> Progress:
+    return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
+        TimeRemainingColumn(),
         console=Console(stderr=True),
     )
-    num_written = 0
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder, bar:
-            written: list[Path] = []
-            for part in range(num_parts):
-                tabled = _read_part(tables, artifact.manifest, part, num_parts, time_zone)
-                task = bar.add_task(f"part {part + 1} of {num_parts}", total=len(tabled.customer_ids))
-                for frame in _score_chunks(artifact, tabled, as_of_us):
-                    written.append(Path(folder) / f"{len(written):06d}.parquet")
-                    frame.write_parquet(written[-1])
-                    num_written += frame.height
-                    bar.advance(task, frame.height)
-            whole = Path(folder) / "whole.parquet"
-            pl.scan_parquet(written).sink_parquet(whole)
-            whole.replace(out)
-    except OSError as error:
-        raise RunError(f"cannot write {out}: {error.strerror or error}") from error
-    return num_written
 
 
 def _read_part(
@@ -148,55 +229,6 @@ def _check_ids(tables: Mapping[str, pl.LazyFrame]) -> None:
     if len({kind.is_integer() for kind in kinds.values()}) > 1:
         shown = {name: str(kind) for name, kind in kinds.items()}
         raise DataError("customer_id", shown, "it must be of one type in both files")
-
-
-def _score_chunks(artifact: Artifact, tabled: Tabled, as_of_us: int) -> Iterator[pl.DataFrame]:
-    # An empty file has one empty range, so that it gives an empty file with all columns.
-    for start, end in list(split(tabled.histories.offsets)) or [(0, 0)]:
-        histories = tabled.histories.take(np.arange(start, end))
-        faults = find_faults(histories)
-        sound, kept = without(histories, faults)
-        cutoffs_us = np.full(len(kept), as_of_us, dtype=np.int64)
-        predictions = artifact.predictor.predict(sound, cutoffs_us)
-        columns = dict(_named(artifact.manifest, predictions))
-        columns["is_eligible"] = find_eligible(sound, cutoffs_us, artifact.manifest.schema)
-        yield _frame(tabled.customer_ids[start:end], kept, columns, faults)
-
-
-def _frame(
-    ids: Sequence[Any],
-    kept: ndarray,
-    scored: Mapping[str, ndarray],
-    faults: Mapping[int, HistoryError],
-) -> pl.DataFrame:
-    """Return one row per customer, under the names that the client uses."""
-    columns = {"customer_id": pl.Series(ids, strict=True)}
-    for name, values in scored.items():
-        spread = np.zeros(len(ids), dtype=values.dtype)
-        spread[kept] = values
-        columns[name] = pl.Series(spread)
-    fault = [str(faults[row]) if row in faults else None for row in range(len(ids))]
-    frame = pl.DataFrame(columns | {"fault": pl.Series(fault, dtype=pl.String)})
-    is_scored = pl.col("fault").is_null()
-    return frame.with_columns(
-        pl.when(is_scored).then(pl.col(name))
-        for name in frame.columns
-        if name not in {"customer_id", "fault"}
-    )
-
-
-def _named(manifest: Manifest, predictions: Predictions) -> Mapping[str, ndarray]:
-    outputs, named = predictions.outputs, {}
-    for target, form in manifest.answered_targets():
-        if target.kind == "time_to_event":
-            for column, horizon_days in enumerate(target.horizons_days):
-                values = outputs[f"{target.name}_probability"][:, column]
-                named[probability_name(target.name, horizon_days)] = values
-        else:
-            named[expected_name(target.name)] = outputs[f"{target.name}_expected"]
-        for column, level in enumerate(form.quantile_levels):
-            named[quantile_name(target.name, level)] = outputs[f"{target.name}_quantiles"][:, column]
-    return named | {name: getattr(predictions, name) for name in COUNT_NAMES}
 
 
 def _scan(path: Path) -> pl.LazyFrame:
@@ -238,6 +270,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--as-of", required=True, help="point in time, such as 2025-06-01T00:00:00Z")
     parser.add_argument("--out", type=Path, required=True, help="Parquet file to write")
     parser.add_argument("--time-zone", help="IANA name of the zone of datetimes that have none")
+    parser.add_argument("--workers", type=int, help="threads that score; one per core by default")
     return parser
 
 

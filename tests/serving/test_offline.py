@@ -1,5 +1,8 @@
 """A file of events becomes a file of scores: the server's numbers, whole or not at all."""
 
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,13 +11,18 @@ import numpy as np
 import polars as pl
 import pytest
 from artifact_builder import AS_OF_US, running_server
+from polars.testing import assert_frame_equal
 
 from builders import START_US
 from holdfast.client import ScoringClient
-from holdfast.results import to_columns
+from holdfast.errors import RunError
+from holdfast.histories import Histories
+from holdfast.results import OBSERVED_NAMES, to_columns
 from serving.artifact import Artifact
+from serving.finished import Finished
 from serving.offline import main, score_file
 
+ROOT = Path(__file__).parents[2]
 AS_OF = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=AS_OF_US)
 
 
@@ -69,7 +77,7 @@ def score(artifact: Artifact, files: dict[str, Path], **options: Any) -> pl.Data
 def test_the_numbers_are_the_servers(
     artifact: Artifact, artifact_folder: Path, files: dict[str, Path]
 ) -> None:
-    """Every prediction to 1e-6, every count and fault, in the same order and under the same names."""
+    """Every prediction, count and fault, in the same order and under the same names."""
     found = score(artifact, files)
     with running_server(artifact_folder) as server, ScoringClient(f"127.0.0.1:{server.port}") as client:
         results = client.score(events_table(), as_of=AS_OF, customers=customers_table())
@@ -78,9 +86,10 @@ def test_the_numbers_are_the_servers(
     assert found["customer_id"].to_list() == expected["customer_id"]
     assert found["fault"].to_list() == expected["fault"]
     assert found["fault"].count() == 1
-    for name in found.columns[1:-1]:
-        answered = np.array([np.nan if value is None else value for value in expected[name]])
-        np.testing.assert_allclose(found[name].cast(pl.Float64).to_numpy(), answered, rtol=1e-6, atol=1e-6)
+    assert [found[name].to_list() for name in OBSERVED_NAMES] == [expected[name] for name in OBSERVED_NAMES]
+    for name in set(found.columns) - {"customer_id", "fault", *OBSERVED_NAMES}:
+        wanted = np.array(expected[name], dtype=np.float64)
+        np.testing.assert_allclose(found[name].to_numpy(), wanted, rtol=1e-6, atol=1e-6, err_msg=name)
     assert found.filter(pl.col("fault").is_not_null())["spend_expected"].to_list() == [None]
     assert found.filter(pl.col("customer_id") == "nobody")["num_used"].to_list() == [0]
 
@@ -251,6 +260,119 @@ def test_a_failure_in_the_middle_leaves_the_old_result(
 
     monkeypatch.setattr(type(artifact.predictor), "predict", fail_later)
     with pytest.raises(KeyboardInterrupt):
-        score(artifact, files)
+        score(artifact, files, workers=1, customers_per_chunk=100)
     assert files["out"].read_bytes() == b"yesterday"
-    assert len(list(files["out"].parent.iterdir())) == 3
+
+
+KILLED_RUN = """
+import os, signal, sys
+from pathlib import Path
+
+from serving import offline
+from serving.finished import Finished
+
+log, num_before_kill = Path(sys.argv[1]), int(sys.argv[2])
+write_chunk, end_part = Finished.write_chunk, Finished.end_part
+num = 0
+
+def counted(finished, part, chunk, frame):
+    global num
+    write_chunk(finished, part, chunk, frame)
+    with log.open("a") as file:
+        file.writelines(f"{customer_id}\\n" for customer_id in frame["customer_id"])
+    num += 1
+    if num == num_before_kill:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Finished.write_chunk = counted
+offline.score_file.__kwdefaults__ |= {"events_per_part": 2_500, "customers_per_chunk": 40}
+sys.exit(offline.main(sys.argv[3:]))
+"""
+
+
+def test_a_killed_run_goes_on_where_it_stood(
+    artifact: Artifact, artifact_folder: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """Killed twice, the same command ends with the same rows, and nothing finished is scored again."""
+    expected = score(artifact, files, events_per_part=2_500, customers_per_chunk=40)
+    files["out"].unlink()
+    log = tmp_path / "scored.txt"
+    codes, messages = [], []
+    for num_before_kill in (3, 11, 10_000):
+        command = [sys.executable, "-c", KILLED_RUN, str(log), str(num_before_kill)]
+        run = subprocess.run(
+            [*command, *flags(artifact_folder, files), "--workers=1"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            cwd=ROOT,
+        )
+        codes.append(run.returncode)
+        messages.append(run.stderr)
+        assert files["out"].exists() == (run.returncode == 0)
+    assert codes == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    assert "120 customers were scored by an earlier run" in messages[1]
+    assert_frame_equal(pl.read_parquet(files["out"]), expected)
+    scored = log.read_text(encoding="utf-8").splitlines()
+    assert sorted(scored) == sorted(expected["customer_id"].to_list())
+    assert {path.name for path in files["out"].parent.iterdir()} == {
+        *(path.name for path in files.values()),
+        log.name,
+    }
+
+
+@pytest.mark.parametrize("change", ["nothing", "as_of", "events", "half a chunk"])
+def test_only_the_same_job_goes_on(
+    artifact: Artifact, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """Another point in time or another file begins anew; so does a chunk that holds other customers."""
+    counted: list[int] = []
+    predict = type(artifact.predictor).predict
+
+    def counting(predictor: Any, histories: Histories, *arguments: Any, **options: Any) -> Any:
+        if len(counted) == 3:
+            raise KeyboardInterrupt
+        counted.append(histories.num_customers)
+        return predict(predictor, histories, *arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(artifact.predictor), "predict", counting)
+        with pytest.raises(KeyboardInterrupt):
+            score(artifact, files, workers=1, customers_per_chunk=100)
+    (folder,) = (path for path in files["out"].parent.iterdir() if path.is_dir())
+    as_of, good = AS_OF, sorted(folder.glob("*.parquet"))
+    if change == "half a chunk":
+        path = good.pop()
+        pl.read_parquet(path).head(50).write_parquet(path)
+    elif change == "as_of":
+        as_of, good = as_of + timedelta(seconds=1), []
+    elif change == "events":
+        events_table().write_parquet(files["events"])
+        good = []
+    num_good = sum(pl.read_parquet(path).height for path in good)
+    num_faults = sum(pl.read_parquet(path)["fault"].count() for path in good)
+    counted.clear()
+    with monkeypatch.context() as patched:
+        counted.extend([0] * 4)
+        patched.setattr(type(artifact.predictor), "predict", counting)
+        num = score_file(artifact, as_of=as_of, **files, workers=1, customers_per_chunk=100)
+    # The customer at fault reaches no predictor.
+    assert sum(counted) == num - num_good - (1 - num_faults)
+    assert (num_good > 0) == (change in {"nothing", "half a chunk"})
+    assert not folder.exists()
+
+
+def test_two_runs_never_write_one_result(artifact: Artifact, files: dict[str, Path]) -> None:
+    """The second one says so and harms nothing."""
+    with Finished.open(files["out"], {"job": 1}), pytest.raises(RunError, match="another run is writing"):
+        score_file(artifact, as_of=AS_OF, **files)
+    assert score(artifact, files).height > 0
+
+
+def test_there_must_be_a_worker(
+    artifact_folder: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number that means nothing is refused like every flag."""
+    assert main([*flags(artifact_folder, files), "--workers=0"]) == 2
+    assert "workers: got 0, but it must be at least 1" in capsys.readouterr().err
