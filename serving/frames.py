@@ -16,7 +16,7 @@ from holdfast.errors import HistoryError
 from holdfast.faults import find_faults, without
 from holdfast.histories import Histories
 from holdfast.manifest import Manifest
-from holdfast.results import COUNT_NAMES, expected_name, probability_name, quantile_name
+from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES, expected_name, probability_name, quantile_name
 from serving.artifact import Artifact
 from serving.predictor import Predictions
 
@@ -41,7 +41,7 @@ def score_frame(
     manifest = artifact.manifest
     predictions = artifact.predictor.predict(sound, cutoffs_us, output_names=_output_names(manifest))
     columns = dict(_named(manifest, predictions))
-    columns["is_eligible"] = find_eligible(sound, cutoffs_us, manifest.schema)
+    columns[ELIGIBLE_NAME] = find_eligible(sound, cutoffs_us, manifest.schema)
     return _spread(columns, customer_ids, kept, faults)
 
 
@@ -68,7 +68,7 @@ def _named(manifest: Manifest, predictions: Predictions) -> Mapping[str, ndarray
             named[expected_name(target.name)] = outputs[f"{target.name}_expected"]
         for column, level in enumerate(form.quantile_levels):
             named[quantile_name(target.name, level)] = outputs[f"{target.name}_quantiles"][:, column]
-    return named | {name: getattr(predictions, name) for name in COUNT_NAMES}
+    return named | {name: getattr(predictions, name) for name in OBSERVED_NAMES}
 
 
 def _spread(

@@ -13,12 +13,11 @@ from holdfast.eligibility import find_eligible
 from holdfast.errors import HistoryError, RequestError
 from holdfast.inference import open_inference_pb2 as pb
 from holdfast.manifest import Manifest
-from holdfast.results import COUNT_NAMES
+from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES
 from serving.open_inference.inputs import Asked, input_datatypes, tensor_fault
 from serving.open_inference.tensors import datatype_of, write_tensor
 from serving.predictor import Predictions
 
-ELIGIBLE = "is_eligible"
 ERROR = "error"
 PLATFORM = "holdfast_onnx"
 
@@ -31,9 +30,9 @@ def write_metadata(manifest: Manifest) -> pb.ModelMetadataResponse:
     for form in manifest.outputs:
         shape = [size if isinstance(size, int) else -1 for size in form.shape]
         response.outputs.add(name=form.name, datatype=datatype_of(form.dtype), shape=shape)
-    for name in COUNT_NAMES:
+    for name in OBSERVED_NAMES:
         response.outputs.add(name=name, datatype="INT64", shape=[-1])
-    response.outputs.add(name=ELIGIBLE, datatype="BOOL", shape=[-1])
+    response.outputs.add(name=ELIGIBLE_NAME, datatype="BOOL", shape=[-1])
     response.outputs.add(name=ERROR, datatype="BYTES", shape=[-1])
     return response
 
@@ -44,7 +43,7 @@ def wanted_outputs(manifest: Manifest, request: pb.ModelInferRequest) -> Sequenc
     Raises:
         RequestError: There is no such output, it stands twice, or it has a parameter.
     """
-    known = [*(form.name for form in manifest.outputs), *COUNT_NAMES, ELIGIBLE, ERROR]
+    known = [*(form.name for form in manifest.outputs), *OBSERVED_NAMES, ELIGIBLE_NAME, ERROR]
     names: dict[str, None] = {}
     for index, output in enumerate(request.outputs):
         if output.name not in known:
@@ -58,15 +57,10 @@ def wanted_outputs(manifest: Manifest, request: pb.ModelInferRequest) -> Sequenc
     return list(names) or known
 
 
-def graph_outputs(manifest: Manifest, names: Sequence[str]) -> Sequence[str]:
-    """Return which of the wanted outputs the graph computes; never none, which would mean all."""
-    computed = [form.name for form in manifest.outputs]
-    return [name for name in names if name in computed] or computed[:1]
-
-
 def write_outputs(
     manifest: Manifest,
     request: pb.ModelInferRequest,
+    names: Sequence[str],
     asked: Asked,
     predictions: Predictions,
     faults: Mapping[int, HistoryError],
@@ -76,6 +70,7 @@ def write_outputs(
     Args:
         manifest: Of the model that answered.
         request: As it came; the answer is raw where its inputs were.
+        names: Of the wanted outputs.
         asked: What was read from it.
         predictions: One row per customer of ``asked``; a row at fault says nothing.
         faults: By row of ``asked``.
@@ -92,17 +87,17 @@ def write_outputs(
     sizes |= {name: list(values.shape[1:]) for name, values in predictions.outputs.items()}
     is_raw = bool(request.raw_input_contents)
     response = pb.ModelInferResponse(model_name=manifest.name, model_version=manifest.version, id=request.id)
-    for name in wanted_outputs(manifest, request):
+    for name in names:
         if name == ERROR:
             texts = {position: tensor_fault(error).encode() for position, error in errors.items()}
             listed = [texts.get(position, b"") for position in range(asked.num_customers)]
             write_tensor(response, name, listed, is_raw=is_raw)
             continue
         values: ndarray
-        if name == ELIGIBLE:
+        if name == ELIGIBLE_NAME:
             values = np.zeros(asked.num_customers, dtype=bool)
             values[positions] = find_eligible(asked.histories, asked.as_of_us, manifest.schema)[rows]
-        elif name in COUNT_NAMES:
+        elif name in OBSERVED_NAMES:
             values = np.zeros(asked.num_customers, dtype=np.int64)
             values[positions] = getattr(predictions, name)[rows]
         else:
