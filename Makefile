@@ -9,6 +9,8 @@ WORKERS ?= 2
 ARGS ?=
 # Where real data sets lie; beside the checkout if they are there, else in data/.
 export HOLDFAST_DATA ?= $(if $(wildcard ../shared/data),../shared/data,data)
+# Environments of other people's software, each its own, so that its pins and ours never meet.
+export HOLDFAST_PEERS ?= ../peers
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,8 +31,8 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib >/dev/n
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow coverage check check-format check-lint check-types check-arrows check-protos \
-	bench bench-serving peers format protos clean
+.PHONY: help demo test test-slow test-triton coverage check check-format check-lint check-types check-arrows \
+	check-protos bench bench-serving peers format protos clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -43,6 +45,9 @@ test: $(STAMPS)/test ## run the tests (ARGS="-k name")
 
 test-slow: $(STAMPS)/test ## run the tests marked slow
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-triton: $(STAMPS)/test $(HOLDFAST_PEERS)/tritonclient/.installed ## ask a server with an unmodified tritonclient
+	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
 
 coverage: $(STAMPS)/test ## run the tests and show the branches that none of them takes
 	$(PYTEST) --cov --cov-report=term $(ARGS)
@@ -117,6 +122,12 @@ $(STAMPS)/test: $(STAMPS)/run
 	@echo "environment: packages to test"
 	@$(PIP_INSTALL) -e '.[test]'
 	@$(COMPILE)
+	@touch $@
+
+$(HOLDFAST_PEERS)/tritonclient/.installed: tests/peers/tritonclient.txt
+	@echo "environment: $(@D), with $$(grep '^tritonclient==' $<)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --disable-pip-version-check $(PIP_QUIET) -r $<
 	@touch $@
 
 $(STAMPS)/check: $(STAMPS)/test
