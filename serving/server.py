@@ -20,9 +20,13 @@ from holdfast.errors import RunError
 from serving.artifact import Artifact
 from serving.cores import num_cores
 from serving.measuring import Measured, measure
+from serving.open_inference.servicer import OPEN_INFERENCE_SERVICE, OpenInferenceServicer
 from serving.scorer import Scorer
 from serving.servicer import SCORING_SERVICE, ScoringServicer
 from serving.settings import Settings
+
+SERVICES = (SCORING_SERVICE, OPEN_INFERENCE_SERVICE)
+"""What the port serves beside health and reflection."""
 
 LAST_ANSWERS_SECONDS = 1.0
 """How long a stop waits for answers that are ready to be sent."""
@@ -74,8 +78,9 @@ class ScoringServer:
         """
         self._server = grpc.aio.server(options=_channel_options(self._settings))
         ScoringServicer(self.scorer).add_to(self._server)
+        OpenInferenceServicer(self.scorer).add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SCORING_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         await self._say(is_serving=self._is_open)
         address = f"{self._settings.host}:{self._settings.port}"
@@ -129,7 +134,7 @@ class ScoringServer:
 
     async def _say(self, *, is_serving: bool) -> None:
         statuses = health_pb2.HealthCheckResponse
-        for service in (health.OVERALL_HEALTH, SCORING_SERVICE):
+        for service in (health.OVERALL_HEALTH, *SERVICES):
             await self._health.set(service, statuses.SERVING if is_serving else statuses.NOT_SERVING)
 
 
