@@ -113,15 +113,16 @@ class CustomerResult:
         if self.embedding:
             row["embedding"] = list(self.embedding)
         if self.observed is not None:
-            row |= {name: getattr(self.observed, name) for name in (*OBSERVED_NAMES, ELIGIBLE_NAME)}
+            row |= {name: getattr(self.observed, name) for name in OBSERVED_NAMES}
         row["fault"] = None if self.fault is None else str(self.fault)
         return row
 
 
-OBSERVED_NAMES = ("num_used", "num_truncated", "num_after", "num_unknown")
-"""What is counted about every scored customer."""
+COUNT_NAMES = ("num_used", "num_truncated", "num_after", "num_unknown")
+"""What is counted about the events of every scored customer."""
 
 ELIGIBLE_NAME = "is_eligible"
+OBSERVED_NAMES = (*COUNT_NAMES, ELIGIBLE_NAME)
 
 
 def to_columns(results: Sequence[CustomerResult]) -> dict[str, list[Any]]:
@@ -194,9 +195,7 @@ def _read_result(
         target.name: _read_prediction(prediction, target, form)
         for (target, form), prediction in zip(targets, message.prediction.targets, strict=True)
     }
-    observed = Observed(
-        **{name: getattr(message.observed, name) for name in (*OBSERVED_NAMES, ELIGIBLE_NAME)}
-    )
+    observed = Observed(**{name: getattr(message.observed, name) for name in OBSERVED_NAMES})
     return CustomerResult(
         customer_id=customer_id,
         model=response.model,

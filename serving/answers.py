@@ -7,16 +7,19 @@ target would cost a tenth of the time in which a small graph computes them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
 from numpy import ndarray
 
 from holdfast.description import write_target
-from holdfast.errors import HistoryError
-from holdfast.manifest import Manifest
+from holdfast.errors import HistoryError, RequestError
+from holdfast.manifest import Manifest, TargetForm
+from holdfast.results import OBSERVED_NAMES
+from holdfast.schema import Target
 from holdfast.v1 import scoring_pb2 as pb
 from serving.predictor import Predictions
 
@@ -24,16 +27,85 @@ _LENGTH_DELIMITED, _FIXED32 = 2, 5
 """Wire types of protobuf: a message, a text or a packed column; a float."""
 
 
+T = TypeVar("T")
+
+_MAX_FORMS = 256
+"""Kinds of answer whose layout is kept; callers choose from a handful."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What a request wants to know about every customer.
+
+    Attributes:
+        include_survival: Survival curves.
+        include_embedding: Embeddings.
+        include_quantiles: Quantiles of amounts.
+        horizons_days: Ascending; empty for all of them.
+    """
+
+    include_survival: bool = False
+    include_embedding: bool = False
+    include_quantiles: bool = True
+    horizons_days: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, request: Any, targets: Sequence[Target]) -> Self:
+        """Return what a ScoreRequest, or a view of one, asks for.
+
+        Raises:
+            RequestError: No target has a horizon that is asked for.
+        """
+        horizons_days = request.horizons_days
+        if horizons_days:
+            timed = [target for target in targets if target.kind == "time_to_event"]
+            declared = {days for target in timed for days in target.horizons_days}
+            for index, days in enumerate(horizons_days):
+                if days not in declared:
+                    raise RequestError(
+                        f"horizons_days[{index}]", days, f"the model answers {sorted(declared)}"
+                    )
+        return cls(
+            include_survival=request.include_survival,
+            include_embedding=request.include_embedding,
+            include_quantiles=not request.omit_quantiles,
+            horizons_days=tuple(sorted(set(horizons_days))),
+        )
+
+    def answered(self, target: Target, form: TargetForm) -> tuple[Target, TargetForm]:
+        """Return a target and its form with no more than what is wanted."""
+        if target.kind == "time_to_event" and self.horizons_days:
+            kept = tuple(days for days in target.horizons_days if days in self.horizons_days)
+            return replace(target, horizons_days=kept), form
+        if target.kind == "amount" and not self.include_quantiles:
+            return target, replace(form, quantile_levels=())
+        return target, form
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Numbers:
-    """A place for the numbers of one output, as many as there are per customer."""
+    """A place for the numbers of one output, as many as there are per customer.
+
+    Attributes:
+        output: Its name.
+        num: Numbers per customer.
+        columns: Which of the output's columns are taken; None for all of them.
+    """
 
     output: str
     num: int
+    columns: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         """Return the bytes that they take."""
         return 4 * self.num
+
+    def of(self, outputs: Mapping[str, ndarray]) -> ndarray:
+        """Return the numbers of all customers as they are on the wire."""
+        found = outputs[self.output]
+        if self.columns is not None:
+            found = found[:, self.columns]
+        return found.astype("<f4", copy=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +127,11 @@ class _Form:
         num = len(next(iter(outputs.values())))
         if num == 1:
             # The commonest answer: putting its pieces together costs less than laying out a table.
-            yield b"".join(p if isinstance(p, bytes) else outputs[p.output].tobytes() for p in self.pieces)
+            yield b"".join(p if isinstance(p, bytes) else p.of(outputs).tobytes() for p in self.pieces)
             return
         rows = np.repeat(self.blank[None], num, axis=0)
         for start, numbers in self.places:
-            values = np.ascontiguousarray(outputs[numbers.output], dtype="<f4").reshape(num, numbers.num)
+            values = np.ascontiguousarray(numbers.of(outputs)).reshape(num, numbers.num)
             rows[:, start : start + len(numbers)] = values.view(np.uint8)
         joined, size = rows.tobytes(), len(self.blank)
         for start in range(0, num * size, size):
@@ -70,12 +142,10 @@ class AnswerWriter:
     """Writes the answers of one model."""
 
     def __init__(self, manifest: Manifest) -> None:
-        """Write what every answer says."""
-        head = pb.ScoreResponse(model=manifest.name, version=manifest.version)
-        head.targets.extend(write_target(target, form) for target, form in manifest.answered_targets())
-        self._head = head.SerializeToString()
-        self._targets = manifest.schema.targets
-        self._forms: dict[tuple[bool, bool], _Form] = {}
+        """Write nothing yet; what answers of a kind share is written with the first of them."""
+        self._manifest = manifest
+        self._heads: dict[Wanted, bytes] = {}
+        self._forms: dict[Wanted, _Form] = {}
 
     def write(
         self,
@@ -83,8 +153,7 @@ class AnswerWriter:
         predictions: Predictions,
         faults: Mapping[int, HistoryError],
         *,
-        include_survival: bool,
-        include_embedding: bool,
+        wanted: Wanted,
     ) -> bytes:
         """Return the bytes of a ScoreResponse.
 
@@ -92,60 +161,74 @@ class AnswerWriter:
             customer_ids: Who was asked about.
             predictions: One row per customer; that of one at fault is not looked at.
             faults: Why customers could not be scored, by row.
-            include_survival: Whether survival curves are wanted.
-            include_embedding: Whether embeddings are wanted.
+            wanted: What is answered.
         """
+        head = self._heads.get(wanted)
+        if head is None:
+            head = _kept(self._heads, wanted, self._head(wanted))
         written: Iterator[bytes] = iter(())
         if len(faults) < len(customer_ids):
-            key = (include_survival, include_embedding)
-            form = self._forms.get(key)
+            form = self._forms.get(wanted)
             if form is None:
-                form = self._forms[key] = self._form(
-                    predictions.outputs,
-                    include_survival=include_survival,
-                    include_embedding=include_embedding,
-                )
+                form = _kept(self._forms, wanted, self._form(predictions.outputs, wanted))
             written = form.filled(predictions.outputs)
-        seen = zip(
-            predictions.num_used.tolist(),
-            predictions.num_truncated.tolist(),
-            predictions.num_after.tolist(),
-            predictions.num_unknown.tolist(),
-            strict=True,
-        )
-        parts = [self._head]
-        for row, (customer_id, counts) in enumerate(zip(customer_ids, seen, strict=True)):
+        seen = zip(*(getattr(predictions, name).tolist() for name in OBSERVED_NAMES), strict=True)
+        parts = [head]
+        for row, (customer_id, (*counts, is_eligible)) in enumerate(zip(customer_ids, seen, strict=True)):
             prediction = next(written, b"")
             named = customer_id.encode()
             entry = (_prefix(_ID, len(named)), named) if named else ()
             if row in faults:
                 entry = (*entry, _error(faults[row]))
             else:
-                entry = (*entry, prediction, _observed(*counts))
+                entry = (*entry, prediction, _observed(*counts, is_eligible=is_eligible))
             parts += (_prefix(_CUSTOMERS, sum(map(len, entry))), *entry)
         return b"".join(parts)
 
-    def _form(
-        self, outputs: Mapping[str, ndarray], *, include_survival: bool, include_embedding: bool
-    ) -> _Form:
+    def _head(self, wanted: Wanted) -> bytes:
+        head = pb.ScoreResponse(model=self._manifest.name, version=self._manifest.version)
+        for target, form in self._manifest.answered_targets():
+            head.targets.append(write_target(*wanted.answered(target, form)))
+        return head.SerializeToString()
+
+    def _form(self, outputs: Mapping[str, ndarray], wanted: Wanted) -> _Form:
         def numbers(output: str) -> _Numbers:
             return _Numbers(output=output, num=int(np.prod(outputs[output].shape[1:], dtype=np.int64)))
 
         pieces: list[bytes | _Numbers] = []
-        for target in self._targets:
+        for target in self._manifest.schema.targets:
             if target.kind == "time_to_event":
-                kind = _framed(pb.TimeToEventPrediction, "probability", numbers(f"{target.name}_probability"))
-                if include_survival:
+                chosen = _chosen(numbers(f"{target.name}_probability"), target, wanted)
+                kind = _framed(pb.TimeToEventPrediction, "probability", chosen)
+                if wanted.include_survival:
                     kind += _framed(pb.TimeToEventPrediction, "survival", numbers(f"{target.name}_survival"))
             elif target.kind == "amount":
                 kind = _framed(pb.AmountPrediction, "expected", numbers(f"{target.name}_expected"))
-                kind += _framed(pb.AmountPrediction, "quantiles", numbers(f"{target.name}_quantiles"))
+                if wanted.include_quantiles:
+                    kind += _framed(pb.AmountPrediction, "quantiles", numbers(f"{target.name}_quantiles"))
             else:
                 kind = _framed(pb.CountPrediction, "expected", numbers(f"{target.name}_expected"))
             pieces += _framed(pb.Prediction, "targets", *_framed(pb.TargetPrediction, target.kind, *kind))
-        if include_embedding:
+        if wanted.include_embedding:
             pieces += _framed(pb.Prediction, "embedding", numbers("embedding"))
         return _laid_out(_framed(pb.CustomerResult, "prediction", *pieces))
+
+
+def _kept(known: dict[Wanted, T], wanted: Wanted, made: T) -> T:
+    """Remember what answers of a kind share."""
+    if len(known) >= _MAX_FORMS:
+        known.clear()
+    known[wanted] = made
+    return made
+
+
+def _chosen(numbers: _Numbers, target: Target, wanted: Wanted) -> _Numbers:
+    """Return the place of the wanted horizons alone."""
+    if not wanted.horizons_days:
+        return numbers
+    days = target.horizons_days
+    columns = tuple(column for column in range(len(days)) if days[column] in wanted.horizons_days)
+    return replace(numbers, num=len(columns), columns=columns)
 
 
 def _framed(kind: type, field: str, *pieces: bytes | _Numbers) -> list[bytes | _Numbers]:
@@ -182,10 +265,16 @@ def _varint(number: int) -> bytes:
 
 
 @lru_cache(maxsize=16_384)
-def _observed(num_used: int, num_truncated: int, num_after: int, num_unknown: int) -> bytes:
+def _observed(
+    num_used: int, num_truncated: int, num_after: int, num_unknown: int, *, is_eligible: bool
+) -> bytes:
     """Return the field that says what was noticed; most customers share it with many others."""
     observed = pb.Observed(
-        num_used=num_used, num_truncated=num_truncated, num_after=num_after, num_unknown=num_unknown
+        num_used=num_used,
+        num_truncated=num_truncated,
+        num_after=num_after,
+        num_unknown=num_unknown,
+        is_eligible=is_eligible,
     )
     return pb.CustomerResult(observed=observed).SerializeToString()
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 from numpy import ndarray
 
 from holdfast.encoding.encode import Encoded
@@ -27,7 +27,7 @@ from serving.asking import Asked
 from serving.lines import STRETCH, Lines
 from serving.pace import Pace
 from serving.plan import Run
-from serving.predictor import Predictions, Predictor, observed, put
+from serving.predictor import Predictions, Predictor, put
 from serving.reading import Read
 
 MAX_JOINED_CUSTOMERS = 256
@@ -99,7 +99,7 @@ class _Batch:
     encoded: Encoded
     row_of: Int64[ndarray, " segment"]
     outputs: dict[str, ndarray] = field(default_factory=dict)
-    noticed: dict[str, Int64[ndarray, " row"]] = field(default_factory=dict)
+    noticed: dict[str, Shaped[ndarray, " row"]] = field(default_factory=dict)
 
     def predictions(self) -> Predictions:
         """Return what is known of all rows; those that wait for their run are zeros."""
@@ -229,9 +229,11 @@ class Batcher:
             part = parts[owner[row]]
             part.num_left -= 1
             part.faults[row - part.start] = error
-        encoded = self._predictor.encode(read.histories, as_of_us[read.rows])
+        cutoffs_us = as_of_us[read.rows]
+        encoded = self._predictor.encode(read.histories, cutoffs_us)
         batch = _Batch(parts=parts, owner=owner, encoded=encoded, row_of=read.rows)
-        put(batch.noticed, observed(encoded), read.rows, num=len(owner))
+        noticed = self._predictor.observe(encoded, read.histories, cutoffs_us)
+        put(batch.noticed, noticed, read.rows, num=len(owner))
         for part in parts:
             part.batch = batch
         return batch

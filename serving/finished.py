@@ -109,7 +109,7 @@ class Finished:
 
     def _join(self, sources: Sequence[Path], path: Path) -> None:
         partial = path.with_suffix(".partial")
-        pl.scan_parquet(sources).sink_parquet(partial)
+        pl.scan_parquet(list(sources)).sink_parquet(partial)
         _rename(partial, path)
 
     def _part(self, part: int) -> Path:

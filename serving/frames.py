@@ -11,12 +11,11 @@ import polars as pl
 from jaxtyping import Int64
 from numpy import ndarray
 
-from holdfast.eligibility import find_eligible
 from holdfast.errors import HistoryError
 from holdfast.faults import find_faults, without
 from holdfast.histories import Histories
 from holdfast.manifest import Manifest
-from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES, expected_name, probability_name, quantile_name
+from holdfast.results import OBSERVED_NAMES, expected_name, probability_name, quantile_name
 from serving.artifact import Artifact
 from serving.predictor import Predictions
 
@@ -40,9 +39,7 @@ def score_frame(
     cutoffs_us = np.full(len(kept), as_of_us, dtype=np.int64)
     manifest = artifact.manifest
     predictions = artifact.predictor.predict(sound, cutoffs_us, output_names=_output_names(manifest))
-    columns = dict(_named(manifest, predictions))
-    columns[ELIGIBLE_NAME] = find_eligible(sound, cutoffs_us, manifest.schema)
-    return _spread(columns, customer_ids, kept, faults)
+    return _spread(_named(manifest, predictions), customer_ids, kept, faults)
 
 
 def _output_names(manifest: Manifest) -> Sequence[str]:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
-from jaxtyping import Int64, Shaped
+from jaxtyping import Bool, Int64, Shaped
 from numpy import ndarray
 
+from holdfast.eligibility import find_eligible
 from holdfast.encoding import Cutoffs, EncodingSpec, encode, pad
 from holdfast.encoding.encode import Encoded
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
-from holdfast.results import OBSERVED_NAMES
+from holdfast.results import COUNT_NAMES, ELIGIBLE_NAME, OBSERVED_NAMES
 from serving.plan import Run, RunPlan
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -35,6 +36,7 @@ class Predictions:
         num_truncated: Events before the cutoff that are older, or more, than the encoding takes.
         num_after: Events after the cutoff.
         num_unknown: Used events with a value that training never saw.
+        is_eligible: Whether training would have asked about the customer.
     """
 
     outputs: Mapping[str, Shaped[ndarray, "customer ..."]]
@@ -42,6 +44,7 @@ class Predictions:
     num_truncated: Int64[ndarray, " customer"]
     num_after: Int64[ndarray, " customer"]
     num_unknown: Int64[ndarray, " customer"]
+    is_eligible: Bool[ndarray, " customer"]
 
     def rows(self, rows: slice) -> "Predictions":
         """Return some customers' part, without copying."""
@@ -117,12 +120,19 @@ class Predictor:
         if not outputs:
             blank = self.run_blank(num=1, length=int(self.plan.lengths[0]))
             outputs = {name: blank[name][:0] for name in names}
-        return Predictions(outputs=outputs, **observed(encoded))
+        return Predictions(outputs=outputs, **self.observe(encoded, histories, as_of_us))
 
     def encode(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> Encoded:
         """Return the model inputs of some customers, one segment each and in their order."""
         customers = np.arange(histories.num_customers, dtype=np.int64)
         return encode(histories, Cutoffs.one_each(customers, as_of_us), self._spec)
+
+    def observe(
+        self, encoded: Encoded, histories: Histories, as_of_us: Int64[ndarray, " customer"]
+    ) -> Mapping[str, Shaped[ndarray, " customer"]]:
+        """Return what was noticed about the events of the customers that :meth:`encode` was given."""
+        counts = {name: getattr(encoded, name) for name in COUNT_NAMES}
+        return counts | {ELIGIBLE_NAME: find_eligible(histories, as_of_us, self._spec.schema)}
 
     def run(
         self, encoded: Encoded, run: Run, names: Sequence[str]
@@ -160,11 +170,6 @@ class Predictor:
         for length in self.plan.lengths.tolist()[::-1]:
             for num in {self.plan.capacity(length), 1}:
                 self.run_blank(num=num, length=length)
-
-
-def observed(encoded: Encoded) -> Mapping[str, Int64[ndarray, " customer"]]:
-    """Return what was noticed about the events of customers with one segment each."""
-    return {name: getattr(encoded, name) for name in OBSERVED_NAMES}
 
 
 def put(

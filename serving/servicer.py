@@ -10,7 +10,7 @@ import numpy as np
 from holdfast.description import ModelDescription, write_model
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.wire import read_as_of_us
-from serving.answers import AnswerWriter
+from serving.answers import AnswerWriter, Wanted
 from serving.artifact import Artifact
 from serving.asking import AskedBytes
 from serving.errors import OtherSchemaError
@@ -63,6 +63,7 @@ class ScoringServicer:
             raise OtherSchemaError(
                 f"the model's schema is {model.schema.fingerprint}, not {given!r}: ask GetModel again"
             )
+        wanted = Wanted.of(view, artifact.manifest.schema.targets)
         asked.check(self._scorer.limits)
         as_of_us = np.full(len(asked.customers), read_as_of_us(view), dtype=np.int64)
 
@@ -71,8 +72,7 @@ class ScoringServicer:
                 [customer.customer_id for customer in asked.customers],
                 scored.predictions,
                 scored.faults,
-                include_survival=view.include_survival,
-                include_embedding=view.include_embedding,
+                wanted=wanted,
             )
 
         return await self._scorer.answer(asked, as_of_us, write, deadline_seconds=deadline_seconds)

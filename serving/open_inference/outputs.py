@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy import ndarray
 
-from holdfast.eligibility import find_eligible
 from holdfast.errors import HistoryError, RequestError
 from holdfast.inference import open_inference_pb2 as pb
 from holdfast.manifest import Manifest
-from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES
+from holdfast.results import COUNT_NAMES, ELIGIBLE_NAME, OBSERVED_NAMES
 from serving.open_inference.inputs import Asked, input_datatypes, tensor_fault
 from serving.open_inference.tensors import datatype_of, write_tensor
 from serving.predictor import Predictions
@@ -30,7 +29,7 @@ def write_metadata(manifest: Manifest) -> pb.ModelMetadataResponse:
     for form in manifest.outputs:
         shape = [size if isinstance(size, int) else -1 for size in form.shape]
         response.outputs.add(name=form.name, datatype=datatype_of(form.dtype), shape=shape)
-    for name in OBSERVED_NAMES:
+    for name in COUNT_NAMES:
         response.outputs.add(name=name, datatype="INT64", shape=[-1])
     response.outputs.add(name=ELIGIBLE_NAME, datatype="BOOL", shape=[-1])
     response.outputs.add(name=ERROR, datatype="BYTES", shape=[-1])
@@ -43,7 +42,7 @@ def wanted_outputs(manifest: Manifest, request: pb.ModelInferRequest) -> Sequenc
     Raises:
         RequestError: There is no such output, it stands twice, or it has a parameter.
     """
-    known = [*(form.name for form in manifest.outputs), *OBSERVED_NAMES, ELIGIBLE_NAME, ERROR]
+    known = [*(form.name for form in manifest.outputs), *OBSERVED_NAMES, ERROR]
     names: dict[str, None] = {}
     for index, output in enumerate(request.outputs):
         if output.name not in known:
@@ -94,12 +93,10 @@ def write_outputs(
             write_tensor(response, name, listed, is_raw=is_raw)
             continue
         values: ndarray
-        if name == ELIGIBLE_NAME:
-            values = np.zeros(asked.num_customers, dtype=bool)
-            values[positions] = find_eligible(asked.histories, asked.as_of_us, manifest.schema)[rows]
-        elif name in OBSERVED_NAMES:
-            values = np.zeros(asked.num_customers, dtype=np.int64)
-            values[positions] = getattr(predictions, name)[rows]
+        if name in OBSERVED_NAMES:
+            noticed = getattr(predictions, name)
+            values = np.zeros(asked.num_customers, dtype=noticed.dtype)
+            values[positions] = noticed[rows]
         else:
             values = np.full((asked.num_customers, *sizes[name]), np.nan, dtype=np.float32)
             if len(rows):

@@ -17,7 +17,7 @@ from builders import START_US
 from holdfast.client import ScoringClient
 from holdfast.errors import RunError
 from holdfast.histories import Histories
-from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES, to_columns
+from holdfast.results import OBSERVED_NAMES, to_columns
 from serving.artifact import Artifact
 from serving.finished import Finished
 from serving.offline import main, score_file
@@ -86,7 +86,7 @@ def test_the_numbers_are_the_servers(
     assert found["customer_id"].to_list() == expected["customer_id"]
     assert found["fault"].to_list() == expected["fault"]
     assert found["fault"].count() == 1
-    exact = [*OBSERVED_NAMES, ELIGIBLE_NAME]
+    exact = list(OBSERVED_NAMES)
     assert [found[name].to_list() for name in exact] == [expected[name] for name in exact]
     for name in set(found.columns) - {"customer_id", "fault", *exact}:
         wanted = np.array(expected[name], dtype=np.float64)
