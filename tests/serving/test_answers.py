@@ -9,8 +9,9 @@ import pytest
 from holdfast.description import write_target
 from holdfast.errors import HistoryError
 from holdfast.manifest import Manifest, read_manifest
+from holdfast.results import OBSERVED_NAMES
 from holdfast.v1 import scoring_pb2 as pb
-from serving.answers import AnswerWriter
+from serving.answers import AnswerWriter, Wanted
 from serving.predictor import Predictions
 
 
@@ -38,6 +39,7 @@ def predictions(num: int, *, seed: int = 0) -> Predictions:
         num_truncated=truncated,
         num_after=after,
         num_unknown=unknown,
+        is_eligible=rng.random(num) < 0.5,
     )
 
 
@@ -64,7 +66,7 @@ def plainly(
         if include["include_embedding"]:
             entry.prediction.embedding.extend(outputs["embedding"][row].tolist())
         entry.observed.SetInParent()
-        for name in ("num_used", "num_truncated", "num_after", "num_unknown"):
+        for name in OBSERVED_NAMES:
             setattr(entry.observed, name, getattr(found, name)[row].item())
     return response
 
@@ -79,7 +81,7 @@ def test_the_bytes_say_what_the_message_says(
     include = {"include_survival": include_survival, "include_embedding": include_embedding}
     ids = [("ä" * (row * 7 % 200)) for row in range(num)]
     found = predictions(num)
-    data = AnswerWriter(manifest).write(ids, found, {}, **include)
+    data = AnswerWriter(manifest).write(ids, found, {}, wanted=Wanted(**include))
     assert pb.ScoreResponse.FromString(data) == plainly(manifest, ids, found, {}, **include)
 
 
@@ -92,7 +94,7 @@ def test_customers_at_fault_stand_between_the_others(manifest: Manifest, at_faul
     if len(at_fault) == 5:
         found = replace(found, outputs={})
     ids = list("abcde")
-    data = AnswerWriter(manifest).write(ids, found, faults, **include)
+    data = AnswerWriter(manifest).write(ids, found, faults, wanted=Wanted(**include))
     assert pb.ScoreResponse.FromString(data) == plainly(manifest, ids, found, faults, **include)
 
 
@@ -101,5 +103,5 @@ def test_one_writer_keeps_the_forms_apart(manifest: Manifest) -> None:
     writer, ids, found = AnswerWriter(manifest), ["a", "b"], predictions(2)
     for survival, embedding in ((True, True), (False, False), (True, False), (True, True)):
         include = {"include_survival": survival, "include_embedding": embedding}
-        data = writer.write(ids, found, {}, **include)
+        data = writer.write(ids, found, {}, wanted=Wanted(**include))
         assert pb.ScoreResponse.FromString(data) == plainly(manifest, ids, found, {}, **include)
