@@ -62,8 +62,13 @@ class Ask:
         Raises:
             DataError: A text is no valid Unicode.
         """
-        most = min(MAX_CUSTOMERS_PER_REQUEST, description.limits.max_customers)
-        for start, end in split(tabled.histories.offsets, max_customers=most):
+        limits = description.limits
+        ranges = split(
+            tabled.histories.offsets,
+            max_customers=min(MAX_CUSTOMERS_PER_REQUEST, limits.max_customers),
+            max_events=min(MAX_EVENTS_PER_REQUEST, limits.max_events),
+        )
+        for start, end in ranges:
             yield from self._sized(tabled, description, start, end)
 
     def _sized(
@@ -95,22 +100,24 @@ class Ask:
 
 
 def split(
-    offsets: Int64[ndarray, " customer_plus_1"], *, max_customers: int = MAX_CUSTOMERS_PER_REQUEST
+    offsets: Int64[ndarray, " customer_plus_1"],
+    *,
+    max_customers: int = MAX_CUSTOMERS_PER_REQUEST,
+    max_events: int = MAX_EVENTS_PER_REQUEST,
 ) -> Iterator[tuple[int, int]]:
     """Yield ranges of customers that fill requests, in order.
-
-    Offline scoring takes the same ranges, so that its numbers are the server's to the last bit.
 
     Args:
         offsets: Of the customers' events.
         max_customers: Most customers of a range.
+        max_events: Most events of a range with several customers.
 
     Yields:
         First customer and one past the last one; at least one customer, however many its events.
     """
     start, num = 0, len(offsets) - 1
     while start < num:
-        full = int(np.searchsorted(offsets, offsets[start] + MAX_EVENTS_PER_REQUEST, side="right")) - 1
+        full = int(np.searchsorted(offsets, offsets[start] + max_events, side="right")) - 1
         end = min(max(full, start + 1), start + max(max_customers, 1), num)
         yield start, end
         start = end

@@ -108,6 +108,7 @@ def write_model(description: ModelDescription) -> pb.GetModelResponse:
             max_customers=description.limits.max_customers,
             max_events_per_customer=description.limits.max_events_per_customer,
             max_message_bytes=description.limits.max_message_bytes,
+            max_events=description.limits.max_events,
         ),
     )
     response.created_at.FromJsonString(description.created_at)
@@ -166,6 +167,7 @@ def read_model(response: pb.GetModelResponse) -> ModelDescription:
             max_customers=limits.max_customers,
             max_events_per_customer=limits.max_events_per_customer,
             max_message_bytes=limits.max_message_bytes,
+            max_events=limits.max_events or Limits().max_events,
         ),
     )
 

@@ -284,11 +284,13 @@ class Target(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[TargetKind, str]] = ..., event_types: _Optional[_Iterable[str]] = ..., horizons_days: _Optional[_Iterable[int]] = ..., form: _Optional[_Union[TargetForm, str]] = ..., field: _Optional[str] = ..., grid_days: _Optional[_Iterable[float]] = ..., quantile_levels: _Optional[_Iterable[float]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("max_customers", "max_events_per_customer", "max_message_bytes")
+    __slots__ = ("max_customers", "max_events_per_customer", "max_message_bytes", "max_events")
     MAX_CUSTOMERS_FIELD_NUMBER: _ClassVar[int]
     MAX_EVENTS_PER_CUSTOMER_FIELD_NUMBER: _ClassVar[int]
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MAX_EVENTS_FIELD_NUMBER: _ClassVar[int]
     max_customers: int
     max_events_per_customer: int
     max_message_bytes: int
-    def __init__(self, max_customers: _Optional[int] = ..., max_events_per_customer: _Optional[int] = ..., max_message_bytes: _Optional[int] = ...) -> None: ...
+    max_events: int
+    def __init__(self, max_customers: _Optional[int] = ..., max_events_per_customer: _Optional[int] = ..., max_message_bytes: _Optional[int] = ..., max_events: _Optional[int] = ...) -> None: ...

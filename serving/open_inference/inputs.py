@@ -86,6 +86,9 @@ def read_inputs(request: pb.ModelInferRequest, schema: Schema, *, limits: Limits
     if num > limits.max_customers:
         limit = f"at most {limits.max_customers} customers are taken"
         raise RequestError(f"{OFFSETS}.shape", [num + 1], limit)
+    if tensors[TIMES].size > limits.max_events:
+        limit = f"all customers of a request together may have at most {limits.max_events} events"
+        raise RequestError(f"{TIMES}.shape", [tensors[TIMES].size], limit)
     offsets = _offsets(tensors[OFFSETS], ends_at=tensors[TIMES])
     errors: dict[int, HistoryError] = {}
     as_of_us = _as_of_us(tensors[AS_OF], num, errors)

@@ -148,6 +148,8 @@ def test_splitting_counts_customers_events_and_bytes(server: ScoringServer, clie
     tabled = read_tables(events, small_schema())
     ask = Ask(as_of_us=AS_OF_US)
     assert [ids for _, ids in ask.requests(tabled, description)] == [[0, 1], [2], [3], [4, 5]]
+    few = replace(description, limits=Limits(max_events=2))
+    assert [ids for _, ids in ask.requests(tabled, few)] == [[0, 1], [2], [3], [4], [5]]
     small = replace(description, limits=Limits(max_message_bytes=500_000))
     assert [ids for _, ids in ask.requests(tabled, small)] == [[0, 1], [2], [3], [4], [5]]
 

@@ -132,6 +132,7 @@ def without(*names: str) -> Callable[[Tensors], Tensors]:
         (replaced("event_offsets", "INT64", [0, 3]), "event_offsets[1]", "the last offset must be"),
         (replaced("event_offsets", "FP32", [0, 3]), "event_offsets.datatype", "it must be INT64"),
         (replaced("event_offsets", "INT64", [0] * 12), "event_offsets.shape", "at most 10 customers"),
+        (replaced("occurred_at_us", "INT64", [1] * 101), "occurred_at_us.shape", "at most 100 events"),
         (replaced("version_offsets", "INT64", [0]), "version_offsets.shape", "it must be [6]"),
         (replaced("as_of_us", "INT64", [1, 2]), "as_of_us.shape", "it must be [1] or [5]"),
         (replaced("as_of_us", "INT64", [7]), "as_of_us[0]", "from 1971 up to 2200"),
@@ -149,7 +150,7 @@ def test_what_does_not_fit_is_named(
     num = len(given["occurred_at_us"][1])
     changed = {n: (d, v[:num] if len(v) == 99 else v) for n, (d, v) in change(given).items()}
     with pytest.raises(RequestError) as caught:
-        read(infer_request(changed, is_raw=is_raw), max_customers=10)
+        read(infer_request(changed, is_raw=is_raw), max_customers=10, max_events=100)
     assert caught.value.field.startswith(field)
     assert limit in caught.value.limit
 
@@ -168,7 +169,7 @@ def add_twice(request: pb.ModelInferRequest) -> None:
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        (change_shape, "event_offsets["),
+        (change_shape, "occurred_at_us.shape"),
         (lambda r: r.inputs[0].shape.append(1), "event_offsets.shape"),
         (lambda r: r.inputs[0].ClearField("shape"), "event_offsets.shape"),
         (lambda r: r.inputs[0].shape.__setitem__(0, -6), "event_offsets.shape"),
