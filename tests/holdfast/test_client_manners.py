@@ -1,0 +1,191 @@
+"""How clients call: again when it helps, within deadlines, over several channels, compressed when told to."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from artifact_builder import AS_OF_US
+from scripted_server import ONE, counting_relay, describe, pushback, scripted
+
+from builders import START_US
+from holdfast import calls
+from holdfast.client import AsyncScoringClient, ScoringClient
+from holdfast.errors import ConfigError, ServiceError
+from holdfast.results import CustomerResult
+from holdfast.retries import PUSHBACK_KEY
+
+AS_OF = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=AS_OF_US)
+
+
+async def score_both_ways(address: str, **options: Any) -> list[CustomerResult]:
+    """Score once with either client; the second one's results."""
+    with ScoringClient(address, **options) as client:
+        await asyncio.to_thread(client.score, ONE, as_of=AS_OF)
+    async with AsyncScoringClient(address, **options) as client:
+        return await client.score(ONE, as_of=AS_OF)
+
+
+async def test_a_full_server_is_tried_again_when_it_says_when() -> None:
+    """Both clients come back after a pushback; a deadline that would pass first ends it at once."""
+    with scripted(pushback("20"), pushback("20")) as (servicer, address):
+        assert len(await score_both_ways(address)) == 1
+        assert len(servicer.fingerprints) == 4
+    with scripted(pushback("5000")) as (servicer, address):
+        with ScoringClient(address, timeout_seconds=4) as client, pytest.raises(ServiceError) as caught:
+            client.score(ONE, as_of=AS_OF)
+        assert caught.value.code == "RESOURCE_EXHAUSTED"
+        assert len(servicer.fingerprints) == 1
+
+
+def test_tries_are_bounded_and_share_one_deadline() -> None:
+    """A server that never recovers is asked four times, each try with what is left of the time."""
+    away = (grpc.StatusCode.UNAVAILABLE, ((PUSHBACK_KEY, "200"),))
+    with scripted(*[away] * 9) as (servicer, address):
+        with ScoringClient(address, timeout_seconds=10) as client, pytest.raises(ServiceError) as caught:
+            client.score(ONE, as_of=AS_OF)
+        assert caught.value.code == "UNAVAILABLE"
+    assert len(servicer.seconds_left) == 4
+    # gRPC rounds what it sends by about a hundredth.
+    assert servicer.seconds_left[0] < 10.5
+    assert servicer.seconds_left[3] < servicer.seconds_left[0] - 0.4
+
+
+def test_a_deadline_of_the_batch_holds_beside_that_of_each_request() -> None:
+    """The server is told the nearer one, and a batch whose time is up is not sent any further."""
+    with scripted() as (servicer, address), ScoringClient(address, timeout_seconds=20) as client:
+        client.score(ONE, as_of=AS_OF, timeout_seconds=600)
+        client.score(ONE, as_of=AS_OF, timeout_seconds=5)
+        # gRPC rounds what it sends by about a hundredth.
+        assert 6 < servicer.seconds_left[0] < 21
+        assert servicer.seconds_left[1] < 6
+        with pytest.raises(ServiceError) as caught:
+            client.score(ONE, as_of=AS_OF, timeout_seconds=1e-9)
+    assert caught.value.code == "DEADLINE_EXCEEDED"
+    assert len(servicer.seconds_left) == 2
+
+
+async def test_several_channels_are_as_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests in flight together arrive over different connections; one channel has one."""
+    monkeypatch.setattr(calls, "MAX_CUSTOMERS_PER_REQUEST", 1)
+    rows = [{"customer_id": i, "occurred_at": START_US, "event_type": "visit"} for i in range(9)]
+    for num in (1, 3):
+        with scripted(threads=4) as (servicer, address):
+            async with AsyncScoringClient(address, num_channels=num) as client:
+                await client.score(rows, as_of=AS_OF)
+            assert len(set(servicer.peers)) == num
+            servicer.peers.clear()
+            with ScoringClient(address, num_channels=num) as client:
+                client.score(rows, as_of=AS_OF)
+            assert {servicer.peers.count(peer) for peer in servicer.peers} == {9 // num}
+
+
+async def test_large_requests_are_compressed_when_told_to() -> None:
+    """Fewer bytes leave the machine, the server reads the same, and small requests stay as they are."""
+    rows = [{"customer_id": 1, "occurred_at": START_US, "event_type": "visit"}] * 20_000
+    for limit, is_small in ((None, False), (10_000_000, False), (1_000, True)):
+        with scripted() as (servicer, address), counting_relay(address) as (relay, sizes):
+            with ScoringClient(relay, compress_above_bytes=limit) as client:
+                await asyncio.to_thread(client.score, rows, as_of=AS_OF)
+            async with AsyncScoringClient(relay, compress_above_bytes=limit) as client:
+                await client.score(rows, as_of=AS_OF)
+            assert servicer.num_events == [20_000, 20_000]
+            assert (sum(sizes) < 50_000) == is_small
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"num_channels": 0}, "num_channels"),
+        ({"timeout_seconds": 0}, "timeout_seconds"),
+        ({"compress_above_bytes": -1}, "compress_above_bytes"),
+    ],
+)
+async def test_numbers_without_a_meaning_are_refused(options: dict[str, Any], field: str) -> None:
+    """Naming argument, value and limit, before anything is opened."""
+    for kind in (ScoringClient, AsyncScoringClient):
+        with pytest.raises(ConfigError, match=f"^{field}: got"):
+            kind("localhost:1", **options)
+
+
+def test_unavailable_is_tried_again_and_nothing_else_is() -> None:
+    """A server that restarts is waited for; a refusal is reported at once."""
+    with scripted(grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNAVAILABLE) as (servicer, address):
+        with ScoringClient(address) as client:
+            assert len(client.score(ONE, as_of=AS_OF)) == 1
+        assert len(servicer.fingerprints) == 3
+    for code in (
+        grpc.StatusCode.INTERNAL,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+    ):
+        with scripted(code) as (servicer, address), ScoringClient(address) as client:
+            with pytest.raises(ServiceError, match="scripted") as caught:
+                client.score(ONE, as_of=AS_OF)
+            assert caught.value.code == code.name
+            assert len(servicer.fingerprints) == 1
+
+
+@pytest.mark.parametrize("events", [ONE, iter(ONE)], ids=["rows", "generator"])
+def test_a_changed_schema_is_asked_for_again_once(events: Any) -> None:
+    """A server that was given a new model is answered with the new schema, all events included."""
+    precondition = grpc.StatusCode.FAILED_PRECONDITION
+    with scripted(precondition, descriptions=[describe("a"), describe("b")]) as (servicer, address):
+        with ScoringClient(address) as client:
+            assert len(client.score(events, as_of=AS_OF)) == 1
+        assert servicer.fingerprints == ["a", "b"]
+        assert servicer.num_events == [1, 1]
+    with scripted(precondition, precondition) as (_, address), ScoringClient(address) as client:
+        with pytest.raises(ServiceError) as caught:
+            client.score(ONE, as_of=AS_OF)
+        assert caught.value.code == "FAILED_PRECONDITION"
+
+
+async def test_a_changed_schema_is_asked_for_again_by_the_asyncio_client() -> None:
+    """Likewise for asyncio, where a failing request ends the others of the batch."""
+    precondition = grpc.StatusCode.FAILED_PRECONDITION
+    with scripted(precondition, descriptions=[describe("a"), describe("b")]) as (servicer, address):
+        async with AsyncScoringClient(address) as client:
+            assert len(await client.score(iter(ONE), as_of=AS_OF)) == 1
+        assert servicer.fingerprints == ["a", "b"]
+    with scripted(precondition, precondition) as (_, address):
+        async with AsyncScoringClient(address) as client:
+            with pytest.raises(ServiceError) as caught:
+                await client.score(ONE, as_of=AS_OF)
+    assert caught.value.code == "FAILED_PRECONDITION"
+
+
+async def test_one_failing_request_ends_a_batch_of_the_asyncio_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error arrives, no task is left behind, and the rest of the batch is not sent."""
+    monkeypatch.setattr(calls, "MAX_CUSTOMERS_PER_REQUEST", 1)
+    rows = [{"customer_id": i, "occurred_at": START_US, "event_type": "visit"} for i in range(40)]
+    with scripted(grpc.StatusCode.INTERNAL) as (servicer, address):
+        async with AsyncScoringClient(address, max_concurrent_requests=2) as client:
+            with pytest.raises(ServiceError, match="INTERNAL"):
+                await client.score(rows, as_of=AS_OF)
+        assert len(servicer.fingerprints) < 40
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_errors_of_the_asyncio_client_are_ours() -> None:
+    """Nobody listening and a deadline passed are ServiceErrors with their code."""
+    with scripted() as (_, address):
+        pass
+    async with AsyncScoringClient(address) as client:
+        with pytest.raises(ServiceError) as caught:
+            await client.model()
+        assert caught.value.code == "UNAVAILABLE"
+
+
+def test_a_deadline_that_passes_is_reported() -> None:
+    """A caller waits no longer than it said, even for a server that never answers."""
+    with scripted() as (servicer, address), ScoringClient(address, timeout_seconds=0.2) as client:
+        client.model()
+        servicer.may_answer.clear()
+        with pytest.raises(ServiceError) as caught:
+            client.score(ONE, as_of=AS_OF)
+        servicer.may_answer.set()
+    assert caught.value.code == "DEADLINE_EXCEEDED"
