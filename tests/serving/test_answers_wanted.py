@@ -83,6 +83,16 @@ def test_all_horizons_are_answered_unless_some_are_chosen(manifest: Manifest) ->
     assert [list(t.horizons_days) for t in some.targets] == [[30, 90], [90], [90], [30]]
 
 
+def test_a_customer_alone_is_answered_as_among_others(manifest: Manifest) -> None:
+    """The quick way for one customer picks the same horizons."""
+    wanted = Wanted(horizons_days=(30, 90), include_quantiles=False, include_survival=True)
+    writer = AnswerWriter(manifest)
+    among = pb.ScoreResponse.FromString(writer.write(["a", "b", "c"], predictions(), {}, wanted=wanted))
+    alone = writer.write(["c"], predictions().rows(slice(2, 3)), {}, wanted=wanted)
+    assert pb.ScoreResponse.FromString(alone).customers[0] == among.customers[2]
+    assert probabilities(pb.ScoreResponse.FromString(alone), 0) == {"churn": [2.3, 2.9], "visits": [2.3]}
+
+
 def test_a_target_without_a_chosen_horizon_is_still_of_its_kind(manifest: Manifest) -> None:
     """Its entry is there and empty, so that entries and targets stay side by side."""
     some = answer(manifest, pb.ScoreRequest(horizons_days=[7], include_survival=True))
