@@ -5,88 +5,56 @@ It deliberately asks for nothing from anywhere: no script, no font, no picture o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from holdfast.errors import RunError
-from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, TargetResult
-from training.evaluation.table import Column, best_models, columns_of
-from training.report.charts import (
-    decile_chart,
-    gains_chart,
-    lengths_chart,
-    reliability_chart,
-    roc_chart,
-    totals_chart,
-    training_chart,
-)
+from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
+from training.evaluation.table import Column, columns_of
+from training.report.card import card
+from training.report.charts import lengths_chart, training_chart
 from training.report.context import ReportContext
-from training.report.wording import (
-    GLOSSARY,
-    INTENDED_USE,
-    amount,
-    definition,
-    eligibility,
-    happening,
-    headline,
-    limits,
-    moment,
-    percent,
+from training.report.figures import Caption, captions, difference_figures, level_figures, order_figures
+from training.report.summary import headline, tiles
+from training.report.tables import (
+    Row,
+    Table,
+    comparison_rows,
+    decile_table,
+    differences_table,
+    excluded_table,
+    split_table,
 )
+from training.report.wording import GLOSSARY, amount, happening, moment, percent
 
 TEMPLATE = "page.html.j2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """A figure of the comparison table: its text, the interval's, and whether it is the best."""
-
-    text: str
-    interval: str = ""
-    is_best: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One model in the comparison table."""
-
-    model: str
-    is_main: bool
-    is_truth: bool
-    cells: Sequence[Cell]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Caption:
-    """A figure with its title and what to look for."""
-
-    title: str
-    hint: str
-    svg: Markup
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """One target at one horizon."""
+    """One target at one horizon: who is compared, and by how much they differ."""
 
     title: str
     note: str
     rows: Sequence[Row]
     left_out: Sequence[str]
-    figures: Sequence[Caption]
-    deciles: Sequence[tuple[str, str, str, str]]
+    differences: Table | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetPart:
-    """One target: its table columns, and its horizons with the longest first."""
+    """One target: the longest horizon in full, the shorter ones in numbers."""
 
     name: str
+    is_probability: bool
     columns: Sequence[Column]
-    sections: Sequence[Section]
+    longest: Section
+    shorter: Sequence[Section]
+    difference_figures: Sequence[Caption]
+    order_figures: Sequence[Caption]
+    level_figures: Sequence[Caption]
+    deciles: Table | None
 
 
 def write_report(path: Path, result: EvaluationResult, context: ReportContext) -> Path:
@@ -116,60 +84,71 @@ def write_report(path: Path, result: EvaluationResult, context: ReportContext) -
 def rendered(result: EvaluationResult, context: ReportContext) -> str:
     """Return the page as text."""
     environment = Environment(
+        loader=PackageLoader(__package__),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": percent, "moment": moment}
-    template = environment.from_string(files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
-    schema = context.schema
-    return template.render(
+    environment.filters |= {"percent": percent, "moment": moment, "thousands": "{:,}".format}
+    return environment.get_template(TEMPLATE).render(
         result=result,
         context=context,
+        heading=f"{context.title}: {' and '.join(_asked(result))}",
+        tiles=tiles(result),
         headline=headline(result),
         targets=[_target_part(result, target) for target in result["targets"]],
-        definitions=[eligibility(schema), *(definition(schema, target) for target in schema.targets)],
-        lengths=lengths_chart(context.data.lengths),
-        training=training_chart(context.training_curve),
-        excluded=_excluded(context),
-        intended_use=context.intended_use or INTENDED_USE,
-        limits=[*limits(result), *context.limits],
+        data_figures=captions(
+            [
+                (
+                    "How much is known of a customer?",
+                    "Customers by number of events, over the whole span.",
+                    lengths_chart(context.data.lengths),
+                )
+            ]
+        ),
+        training_figures=captions(
+            [("Loss during training", "Lower is better.", training_chart(context.training_curve))]
+        ),
+        splits=split_table(context),
+        excluded=excluded_table(context),
+        card=card(result, context),
         glossary=GLOSSARY,
     )
 
 
+def _asked(result: EvaluationResult) -> list[str]:
+    kinds = [target["kind"] for target in result["targets"]]
+    named = {"time_to_event": "who is about to leave", "amount": "what each will spend"}
+    return [text for kind, text in named.items() if kind in kinds] or ["what comes next"]
+
+
 def _target_part(result: EvaluationResult, target: TargetResult) -> TargetPart:
-    columns = columns_of(target)
+    columns, longest = columns_of(target), target["horizons"][-1]
+    sections = [_section(result, target, horizon, columns) for horizon in target["horizons"][::-1]]
     return TargetPart(
         name=target["name"],
+        is_probability=target["kind"] == "time_to_event",
         columns=columns,
-        sections=[_section(result, target, horizon, columns) for horizon in target["horizons"][::-1]],
+        longest=sections[0],
+        shorter=sections[1:],
+        difference_figures=difference_figures(result, target, longest),
+        order_figures=order_figures(result, target, longest),
+        level_figures=level_figures(result, target),
+        deciles=decile_table(result, target, longest),
     )
 
 
 def _section(
     result: EvaluationResult, target: TargetResult, horizon: HorizonResult, columns: Sequence[Column]
 ) -> Section:
-    best = {column.metric: best_models(horizon, column) for column in columns}
-    rows = [
-        Row(
-            model=name,
-            is_main=name == result["main"],
-            is_truth=name == TRUTH,
-            cells=[_cell(horizon, name, column, is_best=name in best[column.metric]) for column in columns],
-        )
-        for name in horizon["models"]
-    ]
-    left_out = [f"{name} did not answer {count:,}" for name, count in horizon["left_out"].items()]
     return Section(
         title=f"{target['name']} within {horizon['horizon_days']} days",
         note=_note(target, horizon),
-        rows=rows,
-        left_out=left_out,
-        figures=_figures(result, target, horizon),
-        deciles=_deciles(result, target, horizon),
+        rows=comparison_rows(result, horizon, columns),
+        left_out=[f"{name} did not answer {count:,}" for name, count in horizon["left_out"].items()],
+        differences=differences_table(result, target, horizon, columns),
     )
 
 
@@ -183,74 +162,3 @@ def _note(target: TargetResult, horizon: HorizonResult) -> str:
         share = percent(horizon["mean"], digits=1)
         return f"{happening(target, days=horizon['horizon_days'])}, true of {share} of {counted}."
     return f"{amount(horizon['mean'], target['unit'])} on average over {counted}."
-
-
-def _cell(horizon: HorizonResult, name: str, column: Column, *, is_best: bool) -> Cell:
-    interval = horizon["models"][name]["metrics"].get(column.metric)
-    if interval is None or interval["value"] is None:
-        return Cell(text="\N{EN DASH}")
-    low, high = interval["low"], interval["high"]
-    shown = "" if low is None or high is None else f"{low:{column.form}} to {high:{column.form}}"
-    return Cell(text=format(interval["value"], column.form), interval=shown, is_best=is_best)
-
-
-def _figures(result: EvaluationResult, target: TargetResult, horizon: HorizonResult) -> list[Caption]:
-    if target["kind"] == "time_to_event":
-        drawn = [
-            (
-                "Are the probabilities right?",
-                "On the diagonal, what was foreseen came as often as foreseen.",
-                reliability_chart(result, target, horizon),
-            ),
-            (
-                "How much is found at the top of the list?",
-                "The further above the diagonal, the fewer customers need attention.",
-                gains_chart(result, target, horizon),
-            ),
-            (
-                "How many false alarms does that cost?",
-                "ROC curve: the nearer to the upper left corner, the better.",
-                roc_chart(result, target, horizon),
-            ),
-        ]
-    else:
-        drawn = [
-            (
-                "Are the amounts right, from small to large?",
-                "Ten equal groups by predicted amount; both bars should agree.",
-                decile_chart(result, target, horizon),
-            ),
-            (
-                "How much of the total is at the top of the list?",
-                "The further above the diagonal, the better the order.",
-                gains_chart(result, target, horizon),
-            ),
-            ("Do totals add up?", "At 1, the total came as foreseen.", totals_chart(result, target, horizon)),
-        ]
-    return [Caption(title=title, hint=hint, svg=svg) for title, hint, svg in drawn if svg is not None]
-
-
-def _deciles(
-    result: EvaluationResult, target: TargetResult, horizon: HorizonResult
-) -> list[tuple[str, str, str, str]]:
-    model = horizon["models"].get(result["main"])
-    rows = model["curves"].get("deciles", []) if model else []
-    return [
-        (
-            str(row["decile"]),
-            f"{row['num_readouts']:,}",
-            amount(row["predicted"], target["unit"]),
-            amount(row["actual"], target["unit"]),
-        )
-        for row in rows
-    ]
-
-
-def _excluded(context: ReportContext) -> list[tuple[str, str, str, str]]:
-    data = context.data
-    rows = []
-    for table, reasons in data.excluded.items():
-        for reason, count in reasons.items():
-            num = data.table_rows.get(table, 0)
-            rows.append((table, reason, f"{count:,}", percent(count / num, digits=2) if num else ""))
-    return rows

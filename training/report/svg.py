@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 INK = "#f0000a"
 FAINT = "#f0000b"
-SERIES = ("#f00001", "#f00002", "#f00003", "#f00004", "#f00005", "#f00006")
+SERIES = tuple(f"#f000{at:02d}" for at in range(21, 29))
 """Stand-ins: the page's style sheet decides, for light, dark and paper."""
 
 # Any: the stubs of matplotlib want a dict of literal keys.

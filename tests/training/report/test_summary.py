@@ -1,0 +1,115 @@
+"""Summary: what managers read, and that it never claims more than the figures."""
+
+import pytest
+from report_pages import interval, result_with
+
+from training.report.summary import headline, tiles
+
+
+def test_headline_by_hand() -> None:
+    """The tenth at the top against all, totals, and the best baseline, not the weakest."""
+    churn, churn_order, spend, spend_order = headline(result_with((0.01, 0.09)))
+    assert churn == (
+        "Churn (no activity within 90 days): of 100 customers in the tenth that the model holds "
+        "most at risk, it came true for 60; of 100 drawn from all, for 40."
+    )
+    assert churn_order == (
+        "In ordering customers by churn, sequence is surely better than the best other model, trees "
+        "(AUROC 0.800 against 0.750)."
+    )
+    assert spend == (
+        "Spend within 90 days: foreseen in total 30,000 EUR, came 25,000 EUR (20 % too much); "
+        "the tenth with the highest expectation brought 40 % of it."
+    )
+    assert spend_order == (
+        "In ordering customers by spend, sequence is surely better than the best other model, trees "
+        "(normalised Gini 0.700 against 0.650)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("difference", "says"),
+    [
+        ((0.01, 0.09), "sequence is surely better than the best other model, trees"),
+        ((-0.09, -0.01), "Another model does better: in ordering customers by churn, trees surely beats"),
+        ((-0.01, 0.11), "are not surely different"),
+        ((0.0, 0.1), "are not surely different"),
+        ((None, None), "are not surely different"),
+    ],
+)
+def test_a_claim_needs_an_interval_without_zero(difference: tuple, says: str) -> None:
+    """Better only where the whole interval of the difference says so."""
+    assert says in headline(result_with(difference))[1]
+
+
+def test_headline_names_the_truth_where_it_is_known() -> None:
+    """So that everybody sees how much more there is to find."""
+    assert "knowing the true causes would give 0.900" in headline(result_with((0.01, 0.09), truth=True))[1]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "says"), [(0.8, "20 % too little"), (1.2, "20 % too much"), (1.004, "right to half a per cent")]
+)
+def test_totals_say_in_which_direction_they_err(ratio: float, says: str) -> None:
+    """Too much, too little, or right."""
+    assert says in headline(result_with((0.01, 0.09), total_ratio=ratio))[2]
+
+
+def test_an_event_is_no_inactivity() -> None:
+    """A cancellation within 90 days is not said to be no activity."""
+    first = headline(result_with((0.01, 0.09), form="event"))[0]
+    assert "(within 90 days)" in first
+    assert "no activity" not in first
+
+
+def test_missing_figures_leave_their_sentence_out() -> None:
+    """No lift and no AUROC of one class: nothing is said about them."""
+    result = result_with((0.01, 0.09))
+    metrics = result["targets"][0]["horizons"][0]["models"]["sequence"]["metrics"]
+    metrics |= {"auroc": interval(None), "lift_at_10": interval(None)}
+    assert [sentence.split()[0] for sentence in headline(result)] == ["Spend", "In"]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "says"),
+    [
+        (0.3, "too low: 30 % said, 40 % came"),
+        (0.5, "too high: 50 % said, 40 % came"),
+        (0.405, "were right: 40 % said, 40 % came"),
+    ],
+)
+def test_probabilities_say_in_which_direction_they_err(predicted: float, says: str) -> None:
+    """The mean over all bins, each as heavy as its readouts."""
+    result = result_with((0.01, 0.09))
+    bins = [
+        {"num_readouts": 300, "predicted": predicted - 0.1, "observed": 0.3},
+        {"num_readouts": 100, "predicted": predicted + 0.3, "observed": 0.7},
+    ]
+    result["targets"][0]["horizons"][0]["models"]["sequence"]["curves"]["reliability"] = bins
+    assert says in headline(result)[0]
+
+
+def test_tiles_by_hand() -> None:
+    """Two figures for each target: who is found and how sure; the total and the top of the list."""
+    result = result_with((0.01, 0.09))
+    metrics = result["targets"][0]["horizons"][0]["models"]["sequence"]["metrics"]
+    metrics["auroc"] = interval(0.8, 0.78, 0.82)
+    assert [(tile.what, tile.figure) for tile in tiles(result)] == [
+        ("churn, 90 days", "60 %"),
+        ("churn: right order", "80.0 %"),
+        ("spend, 90 days", "1.20"),
+        ("spend: at the top", "40 %"),
+    ]
+    assert tiles(result)[1].meaning.endswith("interval 78.0 % to 82.0 %")
+    assert tiles(result)[2].meaning == "foreseen over actual total: 30 k against 25 k EUR"
+
+
+def test_no_tile_without_a_figure() -> None:
+    """A model that answered nothing, and one without lift, AUROC, total or gains."""
+    result = result_with((0.01, 0.09))
+    for target in result["targets"]:
+        target["horizons"][0]["models"]["sequence"] = {"metrics": {}, "curves": {}}
+    assert tiles(result) == []
+    for target in result["targets"]:
+        target["horizons"][0]["models"] = {}
+    assert tiles(result) == []

@@ -1,0 +1,185 @@
+"""What a reader should take home: a few figures, a few sentences, and none that the intervals do not carry.
+
+It deliberately gives plain text: the page escapes it and lays it out.
+"""
+
+from dataclasses import dataclass
+
+from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, ModelResult, TargetResult
+from training.report.wording import amount, percent, value_of
+
+LEVEL_TOLERANCE = 0.01
+"""Probabilities that are off by less on average are called right."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """One figure in large type: what it is about, the figure, what it means."""
+
+    what: str
+    figure: str
+    meaning: str
+
+
+def tiles(result: EvaluationResult) -> list[Tile]:
+    """Return two figures for every target that the main model answered."""
+    found = []
+    for target in result["targets"]:
+        horizon = target["horizons"][-1]
+        main = horizon["models"].get(result["main"])
+        if main is None or horizon["mean"] is None:
+            continue
+        is_probability = target["kind"] == "time_to_event"
+        found += (
+            _risk_tiles(target, horizon, main) if is_probability else _amount_tiles(target, horizon, main)
+        )
+    return found
+
+
+def headline(result: EvaluationResult) -> list[str]:
+    """Return what a manager should take home: per target what came true, and how the model compares."""
+    sentences = []
+    for target in result["targets"]:
+        horizon = target["horizons"][-1]
+        main = horizon["models"].get(result["main"])
+        if main is None or horizon["mean"] is None:
+            continue
+        if target["kind"] == "time_to_event":
+            sentences += [
+                f"{_top_tenth(target, horizon, main)} {_level(main)}".strip(),
+                _comparison(result, target, horizon, "auroc"),
+            ]
+        else:
+            sentences += [
+                _totals(target, horizon, main),
+                _comparison(result, target, horizon, "normalised_gini"),
+            ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _risk_tiles(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> list[Tile]:
+    lift, base, days = value_of(main, "lift_at_10"), horizon["mean"], horizon["horizon_days"]
+    found = []
+    if lift is not None and base is not None:
+        meaning = f"of the tenth held most at risk; of all customers {percent(base)}"
+        found.append(
+            Tile(what=f"{target['name']}, {days} days", figure=percent(lift * base), meaning=meaning)
+        )
+    auroc = main["metrics"].get("auroc")
+    if auroc is not None and auroc["value"] is not None:
+        meaning = "of pairs: the one to whom it happened was held more at risk (AUROC)"
+        if auroc["low"] is not None and auroc["high"] is not None:
+            meaning += f"; interval {percent(auroc['low'], digits=1)} to {percent(auroc['high'], digits=1)}"
+        figure = percent(auroc["value"], digits=1)
+        found.append(Tile(what=f"{target['name']}: right order", figure=figure, meaning=meaning))
+    return found
+
+
+def _amount_tiles(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> list[Tile]:
+    ratio, mean = value_of(main, "total_ratio"), horizon["mean"]
+    found = []
+    if ratio is not None and mean is not None:
+        total = mean * horizon["num_readouts"]
+        meaning = (
+            f"foreseen over actual total: {_short(ratio * total)} against {_short(total)} {target['unit']}"
+        )
+        what = f"{target['name']}, {horizon['horizon_days']} days"
+        found.append(Tile(what=what, figure=f"{ratio:.2f}", meaning=meaning.rstrip()))
+    top = _top_gain(main)
+    if top is not None:
+        meaning = "of the total came from the tenth with the highest expectation"
+        found.append(Tile(what=f"{target['name']}: at the top", figure=percent(top), meaning=meaning))
+    return found
+
+
+def _top_tenth(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> str:
+    lift, base, days = value_of(main, "lift_at_10"), horizon["mean"], horizon["horizon_days"]
+    if lift is None or base is None:
+        return ""
+    meant = f"no activity within {days} days" if target["form"] == "inactivity" else f"within {days} days"
+    return (
+        f"{target['name'].capitalize()} ({meant}): of 100 customers in the tenth that the model "
+        f"holds most at risk, it came true for {100 * lift * base:.0f}; of 100 drawn from all, for {100 * base:.0f}."
+    )
+
+
+def _level(main: ModelResult) -> str:
+    """Say whether probabilities are right on average, from the reliability bins."""
+    rows = main["curves"].get("reliability", [])
+    num = sum(row["num_readouts"] for row in rows)
+    if not num:
+        return ""
+    said = sum(row["num_readouts"] * row["predicted"] for row in rows) / num
+    came = sum(row["num_readouts"] * row["observed"] for row in rows) / num
+    if abs(said - came) < LEVEL_TOLERANCE:
+        return f"On average its probabilities were right: {percent(said)} said, {percent(came)} came."
+    side = "low" if said < came else "high"
+    return (
+        f"On average its probabilities were too {side}: {percent(said)} said, {percent(came)} came. "
+        "Trust the order more than the level."
+    )
+
+
+def _totals(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> str:
+    ratio, mean = value_of(main, "total_ratio"), horizon["mean"]
+    if ratio is None or mean is None:
+        return ""
+    total = mean * horizon["num_readouts"]
+    off = f"{percent(abs(ratio - 1))} too {'much' if ratio > 1 else 'little'}"
+    if abs(ratio - 1) < 0.005:
+        off = "right to half a per cent"
+    top = _top_gain(main)
+    return (
+        f"{target['name'].capitalize()} within {horizon['horizon_days']} days: foreseen in total "
+        f"{amount(ratio * total, target['unit'])}, came {amount(total, target['unit'])} ({off})"
+        + (
+            f"; the tenth with the highest expectation brought {percent(top)} of it."
+            if top is not None
+            else "."
+        )
+    )
+
+
+def _top_gain(main: ModelResult) -> float | None:
+    points = main["curves"].get("gains", [])
+    inside = [y for x, y in points if x <= 0.1 + 1e-9]
+    return inside[-1] if len(inside) > 1 else None
+
+
+def _comparison(result: EvaluationResult, target: TargetResult, horizon: HorizonResult, metric: str) -> str:
+    """Say how the main model stands against the best of the others, and the truth where it is known."""
+    own = value_of(horizon["models"][result["main"]], metric)
+    others = {
+        name: value
+        for name, model in horizon["models"].items()
+        if name not in {TRUTH, result["main"]} and (value := value_of(model, metric)) is not None
+    }
+    if own is None or not others:
+        return ""
+    best = max(others, key=lambda name: others[name])
+    difference = horizon["differences"][best][metric]
+    low, high = difference["low"], difference["high"]
+    title = "AUROC" if metric == "auroc" else "normalised Gini"
+    figures = f"{title} {own:.3f} against {others[best]:.3f}"
+    order = f"ordering customers by {target['name']}"
+    # An interval that holds 0 decides nothing, whatever the digits say.
+    if low is not None and low > 0:
+        text = f"In {order}, {result['main']} is surely better than the best other model, {best} ({figures})"
+    elif high is not None and high < 0:
+        text = f"Another model does better: in {order}, {best} surely beats {result['main']} ({figures})"
+    else:
+        pair = f"{result['main']} and the best other model, {best},"
+        text = f"In {order}, {pair} are not surely different ({figures})"
+    truth = horizon["models"].get(TRUTH)
+    if truth is not None and (most := value_of(truth, metric)):
+        text += f"; knowing the true causes would give {most:.3f}"
+    return f"{text}."
+
+
+def _short(value: float) -> str:
+    """Return an amount in three digits or so, for large type's small print."""
+    for size, name in ((1e9, " bn"), (1e6, " m"), (1e4, " k")):
+        if abs(value) >= size:
+            scaled = value / (1e3 if name == " k" else size)
+            return f"{scaled:,.2f}{name}" if scaled < 10 else f"{scaled:,.0f}{name}"
+    return f"{value:,.0f}"
