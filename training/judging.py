@@ -22,6 +22,7 @@ from training.blend.fitting import expert_readouts
 from training.calibration import calibrated
 from training.data_config import TruthConfig
 from training.evaluation import TRUTH, EvaluationResult, evaluate
+from training.evaluation.closer import look_closer
 from training.fitted import FittedModel
 from training.model import RawOutputs
 from training.model.graph import answer
@@ -120,7 +121,7 @@ def judge(
         ConfigError: The weights have seen the window.
     """
     asked = ask(fitted, task, store, config=config, truth=truth)
-    return evaluate(
+    result = evaluate(
         task.schema,
         split=asked.split,
         customer=asked.readouts.customer,
@@ -131,6 +132,19 @@ def judge(
         num_replicates=config.num_bootstrap,
         seed=config.seed,
     )
+    result["closer"] = look_closer(
+        task.histories,
+        task.schema,
+        customer=asked.readouts.customer,
+        cutoff_us=asked.readouts.cutoff_us,
+        labels=asked.readouts.labels,
+        outcomes=asked.outcomes,
+        predictions=asked.predictions,
+        main=asked.main,
+        num_replicates=config.num_bootstrap,
+        seed=config.seed,
+    )
+    return result
 
 
 def ask(
@@ -190,6 +204,11 @@ def predictions_from(raw: RawOutputs, schema: Schema, levels: tuple[float, ...])
         },
         expected={n: answers[f"{n}_expected"].numpy() for n in (*names["amount"], *names["count"])},
         median={name: median.numpy() for name, median in medians.items()},
+        survival={
+            target.name: answers[f"{target.name}_survival"].numpy()
+            for target in task.schema.targets
+            if target.kind == "time_to_event"
+        },
     )
 
 

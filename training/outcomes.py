@@ -4,7 +4,7 @@ It deliberately does not know who predicted, nor how good it is.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
@@ -36,11 +36,13 @@ class Predictions:
         probability: Of every ``time_to_event`` target, per horizon.
         expected: Of every ``amount`` and ``count`` target.
         median: Of those targets for which the model gives one.
+        survival: Of those ``time_to_event`` targets for which the model gives the whole curve.
     """
 
     probability: Mapping[str, Float[ndarray, "readout horizon"]]
     expected: Mapping[str, Float[ndarray, " readout"]]
     median: Mapping[str, Float[ndarray, " readout"]]
+    survival: Mapping[str, Float[ndarray, "readout bin"]] = field(default_factory=dict)
 
 
 def outcomes_of(

@@ -15,7 +15,7 @@ from holdfast.plain import to_plain
 from training.evaluation import EvaluationResult
 from training.export import LIBRARIES, ArtifactName, source_revision, write_artifact
 from training.fitted import FittedModel
-from training.report import ReportContext, data_facts, split_facts, write_report
+from training.report import ReportContext, data_facts, eligibility_at, split_facts, write_report
 from training.run_config import RunConfig
 from training.store import HistoryStore
 from training.task import Task
@@ -102,10 +102,11 @@ def report_context(
                 outcomes=task.outcomes(readouts, split),
             )
         )
+    eligibility = eligibility_at(task.labeller, int(readouts.cutoff_us.max()))
     return ReportContext(
         title=task.name,
         schema=task.schema,
-        data=data_facts(store.index, store.histories.offsets, facts),
+        data=data_facts(store.index, task.histories, facts, eligibility=eligibility),
         created_at=name.created_at.isoformat(timespec="minutes"),
         revision=name.source_revision,
         versions={library: library_version(library) for library in LIBRARIES},

@@ -10,6 +10,21 @@ from holdfast.schema import Schema
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CutoffFacts:
+    """What came after one cutoff, or after those of one month.
+
+    Attributes:
+        at: ISO text of the first one.
+        num_readouts: Eligible customers at it.
+        means: By target, the mean label at its longest horizon; a target without known ones left out.
+    """
+
+    at: str
+    num_readouts: int
+    means: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SplitFacts:
     """One part of the temporal split.
 
@@ -22,6 +37,7 @@ class SplitFacts:
         num_customers: Customers among them.
         rates: By target and horizon, in words, the share of 1 or the mean amount with its unit.
         num_unknown: By the same, how many readouts have no known outcome; those with 0 left out.
+        by_cutoff: One cutoff after the other, or one month, where there are too many to tell apart.
     """
 
     name: str
@@ -32,6 +48,26 @@ class SplitFacts:
     num_customers: int
     rates: Mapping[str, str]
     num_unknown: Mapping[str, int]
+    by_cutoff: Sequence[CutoffFacts] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eligibility:
+    """Who is asked about at the last test cutoff, and why the others are not.
+
+    Attributes:
+        at: ISO text.
+        num_known: Customers with an event up to it.
+        num_ended: Gone for good before.
+        num_quiet: Not gone, but without activity in the lookback.
+        num_eligible: The rest.
+    """
+
+    at: str
+    num_known: int
+    num_ended: int
+    num_quiet: int
+    num_eligible: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +85,9 @@ class DataFacts:
         notices: What was seen and left as it is, counted.
         lengths: Number of customers by number of events, as (range in words, customers).
         splits: The temporal split.
+        over_time: Number of events by type, by ISO day on which a week, month or year begins; the most
+            frequent types, and the others together.
+        eligibility: At the last test cutoff.
     """
 
     num_customers: int
@@ -61,6 +100,8 @@ class DataFacts:
     notices: Mapping[str, int] = field(default_factory=dict)
     lengths: Sequence[tuple[str, int]] = ()
     splits: Sequence[SplitFacts] = ()
+    over_time: Sequence[tuple[str, Mapping[str, int]]] = ()
+    eligibility: Eligibility | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

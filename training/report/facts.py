@@ -9,24 +9,37 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from holdfast.schema import Schema, Target
+from holdfast.histories import Histories, prefix_sum
+from holdfast.schema import MICROSECONDS_PER_DAY, Schema, Target
 from training.evaluation.result import unit_of
+from training.labels import Labeller
 from training.outcomes import Outcomes
-from training.report.context import DataFacts, SplitFacts
+from training.report.context import CutoffFacts, DataFacts, Eligibility, SplitFacts
 from training.report.wording import amount, percent
 from training.splits import iso
 from training.store import StoreIndex
 
+MOST_DAYS_BY_WEEK, MOST_DAYS_BY_MONTH = 250, 3_660
+MOST_TYPES = 5
+"""Event types that are told apart over time."""
+MOST_CUTOFFS = 60
+EVENTS_AT_ONCE = 4_000_000
+
 
 def data_facts(
-    index: StoreIndex, offsets: Int64[ndarray, " customer_plus_1"], splits: Sequence[SplitFacts]
+    index: StoreIndex,
+    histories: Histories,
+    splits: Sequence[SplitFacts],
+    *,
+    eligibility: Eligibility | None = None,
 ) -> DataFacts:
     """Return what a store says about its data.
 
     Args:
         index: Of the store.
-        offsets: Of the customers' events.
+        histories: Of the store.
         splits: See :func:`split_facts`.
+        eligibility: See :func:`eligibility_at`.
     """
     return DataFacts(
         num_customers=index.num_customers,
@@ -37,8 +50,10 @@ def data_facts(
         table_rows=index.table_rows,
         excluded=index.excluded,
         notices=index.notices,
-        lengths=length_counts(offsets),
+        lengths=length_counts(histories.offsets),
         splits=tuple(splits),
+        over_time=events_over_time(histories),
+        eligibility=eligibility,
     )
 
 
@@ -72,6 +87,61 @@ def split_facts(
         num_customers=len(np.unique(customer)),
         rates=rates,
         num_unknown=unknown,
+        by_cutoff=_by_cutoff(schema, cutoff_us, outcomes),
+    )
+
+
+def eligibility_at(labeller: Labeller, cutoff_us: int) -> Eligibility:
+    """Count who is asked about at a cutoff, and why the others are not."""
+    histories, schema = labeller.histories, labeller.schema
+    everybody = np.arange(histories.num_customers, dtype=np.int64)
+    ended_codes = [
+        code for code, value in enumerate(histories.event_type.dictionary.values) if value in schema.ended_by
+    ]
+    is_before = histories.occurred_at_us <= cutoff_us
+    is_ended = is_before & np.isin(histories.event_type.codes, ended_codes)
+    known = np.diff(prefix_sum(is_before)[histories.offsets]) > 0
+    ended = np.diff(prefix_sum(is_ended)[histories.offsets]) > 0
+    eligible = labeller.eligible(everybody, np.full(len(everybody), cutoff_us, dtype=np.int64))
+    return Eligibility(
+        at=iso(cutoff_us),
+        num_known=int(known.sum()),
+        num_ended=int(ended.sum()),
+        num_quiet=int((known & ~ended & ~eligible).sum()),
+        num_eligible=int(eligible.sum()),
+    )
+
+
+def events_over_time(histories: Histories) -> tuple[tuple[str, dict[str, int]], ...]:
+    """Return events by week, month or year, whichever gives neither too few nor too many points.
+
+    Args:
+        histories: Of a whole store; a bounded number of events is looked at at a time.
+    """
+    times, codes = histories.occurred_at_us, histories.event_type.codes
+    if not len(times):
+        return ()
+    first, last = int(times.min()), int(times.max())
+    days = (last - first) / MICROSECONDS_PER_DAY
+    unit = "W" if days <= MOST_DAYS_BY_WEEK else "M" if days <= MOST_DAYS_BY_MONTH else "Y"
+    begin = np.datetime64(first, "us").astype(f"datetime64[{unit}]")
+    num = int((np.datetime64(last, "us").astype(f"datetime64[{unit}]") - begin).astype(np.int64)) + 1
+    values = list(histories.event_type.dictionary.values)
+    counts = np.zeros((num, len(values)), dtype=np.int64)
+    for start in range(0, len(times), EVENTS_AT_ONCE):
+        part = slice(start, start + EVENTS_AT_ONCE)
+        period = times[part].astype("datetime64[us]").astype(f"datetime64[{unit}]") - begin
+        place = period.astype(np.int64) * len(values) + codes[part]
+        counts += np.bincount(place, minlength=counts.size).reshape(counts.shape)
+    order = np.argsort(-counts.sum(axis=0), kind="stable")
+    kept, rest = order[:MOST_TYPES], order[MOST_TYPES:]
+    return tuple(
+        (
+            str((begin + at).astype("datetime64[D]")),
+            {values[code]: int(row[code]) for code in kept}
+            | ({f"{len(rest)} other types": int(row[rest].sum())} if len(rest) else {}),
+        )
+        for at, row in enumerate(counts)
     )
 
 
@@ -84,6 +154,28 @@ def length_counts(offsets: Int64[ndarray, " customer_plus_1"]) -> tuple[tuple[st
     octave = np.ceil(np.log2(lengths)).astype(np.int64)
     counts = np.bincount(octave)
     return tuple((_range(power), int(count)) for power, count in enumerate(counts))
+
+
+def _by_cutoff(schema: Schema, cutoff_us: ndarray, outcomes: Outcomes) -> tuple[CutoffFacts, ...]:
+    times, position = np.unique(cutoff_us, return_inverse=True)
+    if len(times) > MOST_CUTOFFS:
+        months = cutoff_us.astype("datetime64[us]").astype("datetime64[M]")
+        _, position = np.unique(months, return_inverse=True)
+    found = []
+    for at in range(int(position.max()) + 1):
+        rows = position == at
+        means = {}
+        for target in schema.targets:
+            labels = (
+                outcomes.happened[target.name][rows, -1]
+                if target.kind == "time_to_event"
+                else outcomes.values[target.name][rows]
+            )
+            if not np.isnan(labels).all():
+                means[target.name] = float(np.nanmean(labels, dtype=np.float64))
+        first = iso(int(cutoff_us[rows].min()))
+        found.append(CutoffFacts(at=first, num_readouts=int(rows.sum()), means=means))
+    return tuple(found)
 
 
 def _range(power: int) -> str:

@@ -13,9 +13,10 @@ from holdfast.errors import RunError
 from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
 from training.evaluation.table import Column, columns_of
 from training.report.card import card
-from training.report.charts import lengths_chart, training_chart
+from training.report.charts import events_chart, lengths_chart, rates_chart, training_chart
 from training.report.context import ReportContext
 from training.report.figures import Caption, captions, difference_figures, level_figures, order_figures
+from training.report.looks import LookPart, look_part
 from training.report.summary import headline, tiles
 from training.report.tables import (
     Row,
@@ -55,6 +56,7 @@ class TargetPart:
     order_figures: Sequence[Caption]
     level_figures: Sequence[Caption]
     deciles: Table | None
+    look: LookPart | None
 
 
 def write_report(path: Path, result: EvaluationResult, context: ReportContext) -> Path:
@@ -99,15 +101,8 @@ def rendered(result: EvaluationResult, context: ReportContext) -> str:
         tiles=tiles(result),
         headline=headline(result),
         targets=[_target_part(result, target) for target in result["targets"]],
-        data_figures=captions(
-            [
-                (
-                    "How much is known of a customer?",
-                    "Customers by number of events, over the whole span.",
-                    lengths_chart(context.data.lengths),
-                )
-            ]
-        ),
+        data_figures=_data_figures(context),
+        rate_figures=_rate_figures(result, context),
         training_figures=captions(
             [("Loss during training", "Lower is better.", training_chart(context.training_curve))]
         ),
@@ -115,6 +110,34 @@ def rendered(result: EvaluationResult, context: ReportContext) -> str:
         excluded=excluded_table(context),
         card=card(result, context),
         glossary=GLOSSARY,
+    )
+
+
+def _data_figures(context: ReportContext) -> list[Caption]:
+    return captions(
+        [
+            (
+                "What came when?",
+                "Events of the most frequent types; grey lines are the cutoffs of validation and test.",
+                events_chart(context.data),
+            ),
+            (
+                "How much is known of a customer?",
+                "Customers by number of events, over the whole span.",
+                lengths_chart(context.data.lengths),
+            ),
+        ]
+    )
+
+
+def _rate_figures(result: EvaluationResult, context: ReportContext) -> list[Caption]:
+    return captions(
+        (
+            f"{target['name'].capitalize()} within {target['horizons'][-1]['horizon_days']} days, over time",
+            "What a cutoff's customers did: where it moves, yesterday's level is not tomorrow's.",
+            rates_chart(context.data, target),
+        )
+        for target in result["targets"]
     )
 
 
@@ -137,6 +160,7 @@ def _target_part(result: EvaluationResult, target: TargetResult) -> TargetPart:
         order_figures=order_figures(result, target, longest),
         level_figures=level_figures(result, target),
         deciles=decile_table(result, target, longest),
+        look=look_part(result, target),
     )
 
 

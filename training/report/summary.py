@@ -99,7 +99,8 @@ def _top_tenth(target: TargetResult, horizon: HorizonResult, main: ModelResult) 
     meant = f"no activity within {days} days" if target["form"] == "inactivity" else f"within {days} days"
     return (
         f"{target['name'].capitalize()} ({meant}): of 100 customers in the tenth that the model "
-        f"holds most at risk, it came true for {100 * lift * base:.0f}; of 100 drawn from all, for {100 * base:.0f}."
+        f"holds most at risk, it came true for {100 * lift * base:.0f}; of 100 drawn from all, for "
+        f"{100 * base:.0f}."
     )
 
 

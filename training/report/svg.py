@@ -63,7 +63,7 @@ def inline_svg(figure: Figure, *, alt: str, salt: str) -> Markup:
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", text)
+    text = re.sub(r"font: ((?:[a-z0-9]+ )?[\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", text)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\1{salt}-", text)
     text = text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
     for at, colour in enumerate(SERIES):

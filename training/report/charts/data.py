@@ -4,13 +4,30 @@ It deliberately counts nothing: the context brings the counts.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from markupsafe import Markup
-from matplotlib import ticker
+from matplotlib import dates, ticker
+from matplotlib.axes import Axes
 
-from training.report.charts.frame import STYLES, drawable, in_thousands, name_rows, new_axes
-from training.report.svg import SERIES, SETTINGS, inline_svg
+from training.evaluation.result import TargetResult
+from training.report.charts.frame import (
+    MARKERS,
+    STYLES,
+    drawable,
+    in_percent,
+    in_thousands,
+    name_rows,
+    new_axes,
+)
+from training.report.context import DataFacts
+from training.report.svg import FAINT, SERIES, SETTINGS, inline_svg
+from training.report.wording import amount, percent
+
+AT_TOP: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "bottom"}
+"""Any: the stubs of matplotlib want literal keys."""
 
 
 @mpl.rc_context(SETTINGS)
@@ -29,6 +46,72 @@ def lengths_chart(lengths: Sequence[tuple[str, int]]) -> Markup | None:
     axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
     said = "; ".join(f"{name} events: {count:,}" for name, count in lengths)
     return inline_svg(figure, alt=f"Customers by number of events. {said}.", salt="lengths")
+
+
+@mpl.rc_context(SETTINGS)
+def events_chart(data: DataFacts) -> Markup | None:
+    """Draw how many events of each type there were, with the cutoffs of validation and test."""
+    if len(data.over_time) < 2:
+        return None
+    figure, axes = new_axes("", _per(data.over_time))
+    days = np.array([day for day, _ in data.over_time], dtype="datetime64[D]")
+    names = list(data.over_time[0][1])
+    for at, name in enumerate(names):
+        counts = [row[name] for _, row in data.over_time]
+        axes.plot(days, counts, label=drawable(name), color=SERIES[at], linestyle=STYLES[at], linewidth=1.5)
+    for split in data.splits:
+        if split.name != "train":
+            for at, text in {split.first_cutoff: split.name, split.last_cutoff: ""}.items():
+                axes.axvline(_day(at), color=FAINT, linewidth=1.2, zorder=1)
+                axes.annotate(text, (_day(at), 1.0), (2, 1), **AT_TOP)
+    axes.set_ylim(bottom=0)
+    in_thousands(axes, "y")
+    _dates(axes)
+    figure.legend(loc="outside lower center", ncols=2, handlelength=3.2)
+    totals = {name: sum(row[name] for _, row in data.over_time) for name in names}
+    said = "; ".join(f"{name} {count:,}" for name, count in totals.items())
+    alt = f"Events over time, {data.over_time[0][0]} to {data.over_time[-1][0]}. In all: {said}."
+    return inline_svg(figure, alt=alt, salt="events")
+
+
+@mpl.rc_context(SETTINGS)
+def rates_chart(data: DataFacts, target: TargetResult) -> Markup | None:
+    """Draw the mean label of a target from cutoff to cutoff, one line per part of the split."""
+    parts = {
+        split.name: [
+            (_day(c.at), c.means[target["name"]]) for c in split.by_cutoff if target["name"] in c.means
+        ]
+        for split in data.splits
+    }
+    if sum(map(len, parts.values())) < 2:
+        return None
+    is_share = target["kind"] == "time_to_event"
+    figure, axes = new_axes("cutoff", "share" if is_share else f"mean, {target['unit']}".removesuffix(", "))
+    for at, (name, points) in enumerate(parts.items()):
+        if points:
+            style = {"color": SERIES[at], "linestyle": STYLES[at], "marker": MARKERS[at]}
+            axes.plot(*zip(*points, strict=True), label=drawable(name), linewidth=1.4, markersize=4, **style)
+    axes.set_ylim(bottom=0)
+    if is_share:
+        axes.set_ylim(0, 1)
+        in_percent(axes, "y")
+    else:
+        in_thousands(axes, "y")
+    _dates(axes)
+    axes.legend(loc="best", handlelength=3.2)
+    shown = {
+        name: (min(value for _, value in points), max(value for _, value in points))
+        for name, points in parts.items()
+        if points
+    }
+    said = "; ".join(
+        f"{name} {percent(low)} to {percent(high)}"
+        if is_share
+        else f"{name} {amount(low, target['unit'])} to {amount(high, target['unit'])}"
+        for name, (low, high) in shown.items()
+    )
+    alt = f"{target['name']} by cutoff. {said}."
+    return inline_svg(figure, alt=alt, salt=f"rates-{target['name']}")
 
 
 @mpl.rc_context(SETTINGS)
@@ -51,3 +134,18 @@ def training_chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Marku
     axes.legend(loc="upper right")
     ends = "; ".join(f"{name} ends at {points[-1][1]:.4g}" for name, points in drawn.items())
     return inline_svg(figure, alt=f"Loss during training. {ends}.", salt="training")
+
+
+def _day(iso: str) -> np.datetime64:
+    return np.datetime64(iso[:10], "D")
+
+
+def _per(over_time: Sequence[tuple[str, Mapping[str, int]]]) -> str:
+    days = int((_day(over_time[1][0]) - _day(over_time[0][0])).astype(np.int64))
+    return f"events per {'week' if days == 7 else 'month' if days < 32 else 'year'}"
+
+
+def _dates(axes: Axes) -> None:
+    locator = dates.AutoDateLocator(maxticks=7)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))

@@ -10,7 +10,7 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, TargetResult
+from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
 from training.report.svg import FAINT, SERIES
 from training.report.wording import value_of
 
@@ -91,6 +91,15 @@ def draw_models(
                 markersize=4 if is_main else 3,
             )
     axes.legend(loc="best", handlelength=3.2)
+
+
+def draw_interval(axes: Axes, interval: Interval, place: int, *, colour: str, marker: str) -> None:
+    """Draw a value with its interval in a row; without one, the value alone."""
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    if low is not None and high is not None:
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.7)
+    if value is not None:
+        axes.plot([value], [place], color=colour, marker=marker, markersize=5.5)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> list[int]:

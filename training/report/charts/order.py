@@ -11,6 +11,7 @@ from markupsafe import Markup
 from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
 from training.report.charts.frame import (
     MARKERS,
+    draw_interval,
     draw_models,
     in_percent,
     name_rows,
@@ -115,11 +116,9 @@ def differences_chart(
     figure, axes = new_axes(f"difference in {title}", "", height=0.85 + 0.34 * len(rows))
     axes.axvline(0.0, color=INK, linewidth=1)
     places = name_rows(axes, [f"to {name}" for name, _, _ in rows])
-    for place, (name, value, interval) in zip(places, rows, strict=True):
-        at, low, high = place_of(result, name), interval["low"], interval["high"]
-        if low is not None and high is not None:
-            axes.plot([low, high], [place, place], color=SERIES[at], linewidth=2.0)
-        axes.plot([value], [place], color=SERIES[at], marker=MARKERS[at], markersize=6)
+    for place, (name, _, interval) in zip(places, rows, strict=True):
+        at = place_of(result, name)
+        draw_interval(axes, interval, place, colour=SERIES[at], marker=MARKERS[at])
     axes.margins(x=0.08)
     said = "; ".join(f"to {name} {_signed(value, interval)}" for name, value, interval in rows)
     alt = f"Difference of {result['main']} in {title}, {horizon['horizon_days']} days: {said}."
