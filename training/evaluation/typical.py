@@ -115,8 +115,8 @@ def _archetypes(standing: Standing) -> Iterator[tuple[str, str, Bool[ndarray, " 
         )
         yield (
             "frequent, now away",
-            f"{often:.0f} or more activity events, the last one over {_days(away)} ago",
-            is_frequent & (age > away),
+            f"{often:.0f} or more activity events, the last one at least {_days(away)} ago",
+            is_frequent & (age >= away) & (age > recent),
         )
     newest = float(np.quantile(tenure, 0.25))
     yield "new", f"first event within {_days(newest)}", is_new

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, ModelResult, TargetResult
 from training.report.wording import amount, percent, value_of
 
-LEVEL_TOLERANCE = 0.01
-"""Probabilities that are off by less on average are called right."""
+RIGHT, FAR_OFF = 0.02, 0.05
+"""How far probabilities may be off on average and be called right; from when on their level misleads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,13 +112,11 @@ def _level(main: ModelResult) -> str:
         return ""
     said = sum(row["num_readouts"] * row["predicted"] for row in rows) / num
     came = sum(row["num_readouts"] * row["observed"] for row in rows) / num
-    if abs(said - came) < LEVEL_TOLERANCE:
-        return f"On average its probabilities were right: {percent(said)} said, {percent(came)} came."
+    if abs(said - came) < RIGHT:
+        return f"On average its probabilities were right: {percent(said)} foreseen, {percent(came)} came."
     side = "low" if said < came else "high"
-    return (
-        f"On average its probabilities were too {side}: {percent(said)} said, {percent(came)} came. "
-        "Trust the order more than the level."
-    )
+    text = f"On average its probabilities were too {side}: {percent(said)} foreseen, {percent(came)} came."
+    return f"{text} Trust the order more than the level." if abs(said - came) > FAR_OFF else text
 
 
 def _totals(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> str:

@@ -73,9 +73,9 @@ def test_missing_figures_leave_their_sentence_out() -> None:
 @pytest.mark.parametrize(
     ("predicted", "says"),
     [
-        (0.3, "too low: 30 % said, 40 % came"),
-        (0.5, "too high: 50 % said, 40 % came"),
-        (0.405, "were right: 40 % said, 40 % came"),
+        (0.3, "too low: 30 % foreseen, 40 % came. Trust the order more"),
+        (0.43, "too high: 43 % foreseen, 40 % came."),
+        (0.405, "were right: 40 % foreseen, 40 % came"),
     ],
 )
 def test_probabilities_say_in_which_direction_they_err(predicted: float, says: str) -> None:

@@ -61,9 +61,9 @@ def events_chart(data: DataFacts) -> Markup | None:
         axes.plot(days, counts, label=drawable(name), color=SERIES[at], linestyle=STYLES[at], linewidth=1.5)
     for split in data.splits:
         if split.name != "train":
-            for at, text in {split.first_cutoff: split.name, split.last_cutoff: ""}.items():
-                axes.axvline(_day(at), color=FAINT, linewidth=1.2, zorder=1)
-                axes.annotate(text, (_day(at), 1.0), (2, 1), **AT_TOP)
+            first, last = _day_number(split.first_cutoff), _day_number(split.last_cutoff)
+            axes.axvspan(first, last, color=FAINT, linewidth=1.2, zorder=1)
+            axes.annotate(split.name, (first, 1.0), (0, 2), **AT_TOP)
     axes.set_ylim(bottom=0)
     in_thousands(axes, "y")
     _dates(axes)
@@ -89,8 +89,15 @@ def rates_chart(data: DataFacts, target: TargetResult) -> Markup | None:
     figure, axes = new_axes("cutoff", "share" if is_share else f"mean, {target['unit']}".removesuffix(", "))
     for at, (name, points) in enumerate(parts.items()):
         if points:
-            style = {"color": SERIES[at], "linestyle": STYLES[at], "marker": MARKERS[at]}
-            axes.plot(*zip(*points, strict=True), label=drawable(name), linewidth=1.4, markersize=4, **style)
+            axes.plot(
+                *zip(*points, strict=True),
+                label=drawable(name),
+                color=SERIES[at],
+                linestyle=STYLES[at],
+                linewidth=1.4,
+                marker=MARKERS[at],
+                markersize=4,
+            )
     axes.set_ylim(bottom=0)
     if is_share:
         axes.set_ylim(0, 1)
@@ -138,6 +145,10 @@ def training_chart(curves: Mapping[str, Sequence[tuple[float, float]]]) -> Marku
 
 def _day(iso: str) -> np.datetime64:
     return np.datetime64(iso[:10], "D")
+
+
+def _day_number(iso: str) -> float:
+    return float(dates.date2num(_day(iso)))
 
 
 def _per(over_time: Sequence[tuple[str, Mapping[str, int]]]) -> str:
