@@ -10,8 +10,11 @@ import numpy as np
 from builders import small_schema
 from holdfast.schema import Schema
 from training.evaluation import EvaluationResult, evaluate
+from training.evaluation.closer import GroupResult, TargetLook
+from training.evaluation.typical import TypicalCurve
 from training.outcomes import Outcomes, Predictions
 from training.report import DataFacts, ReportContext, SplitFacts
+from training.report.context import CutoffFacts, Eligibility
 
 NUM = 200
 
@@ -24,7 +27,10 @@ def schema_of(*, horizons: tuple[int, ...] = (90,)) -> Schema:
 
 
 def result_of(
-    *, models: tuple[str, ...] = ("sequence", "trees", "truth"), horizons: tuple[int, ...] = (90,)
+    *,
+    models: tuple[str, ...] = ("sequence", "trees", "truth"),
+    horizons: tuple[int, ...] = (90,),
+    looks: list[TargetLook] | None = None,
 ) -> EvaluationResult:
     """Return the result of models that know more or less."""
     rng = np.random.default_rng(0)
@@ -38,7 +44,7 @@ def result_of(
         predictions[name] = Predictions(
             probability={"churn": probability}, expected={"spend": np.exp(2.5 + seen)}, median={}
         )
-    return evaluate(
+    result = evaluate(
         schema_of(horizons=horizons),
         split="test",
         customer=np.arange(NUM),
@@ -48,6 +54,74 @@ def result_of(
         main=models[0],
         num_replicates=30,
     )
+    if looks:
+        result["closer"] = looks
+    return result
+
+
+def look_of(target: str, *, num_cutoffs: int = 2, is_weak: bool = True) -> TargetLook:
+    """Return a hand-made closer look with two divisions, one weak group and one too small to judge."""
+    order, level = ("auroc", "gap") if target == "churn" else ("normalised_gini", "total_ratio")
+
+    def metrics(value: float) -> dict:
+        off = 0.1 if target == "churn" else 1.2
+        return {
+            order: interval(value, value - 0.05, value + 0.05),
+            level: interval(off, off - 0.05, off + 0.05),
+        }
+
+    def group(name: str, value: float | None) -> GroupResult:
+        found = {} if value is None else metrics(value)
+        return {
+            "name": name,
+            "num_readouts": 150,
+            "num_customers": 150,
+            "mean": 0.4,
+            "predicted": 0.5,
+            "metrics": found,
+        }
+
+    curves: list[TypicalCurve] = [
+        {
+            "kind": kind,
+            "name": name,
+            "meaning": "bought a lot",
+            "num_readouts": 60,
+            "days": [0.0, 45.0, 90.0],
+            "predicted": [1.0, 0.6, 0.4],
+            "observed": [1.0, None, 0.5],
+        }
+        for kind, name in (("customers", "frequent"), ("risk", "highest risk"), ("risk", "lowest risk"))
+    ]
+    return {
+        "name": target,
+        "horizon_days": 90,
+        "whole": metrics(0.8),
+        "groupings": [
+            {
+                "title": "orders so far",
+                "groups": [group("1", 0.6), group("over 1", 0.85), group("over 9", None)],
+            },
+            {"title": "country", "groups": [group("NL", 0.8), group("a_country_with_a_long_name", 0.75)]},
+        ],
+        "num_compared": 4,
+        "weakest": [
+            {"metric": metric, "grouping": "orders so far", "group": "1", "value": value, "whole": 0.8}
+            for metric, value in ((order, 0.6), (level, 0.1))
+            if is_weak
+        ],
+        "cutoffs": [
+            {
+                "at": f"2023-11-{day}T00:00Z",
+                "num_readouts": 100,
+                "mean": 0.4,
+                "predicted": 0.5,
+                "models": {"sequence": metrics(0.8), "trees": metrics(0.7)},
+            }
+            for day in (15, 22, 23, 24, 25)[:num_cutoffs]
+        ],
+        "typical": curves if target == "churn" else [],
+    }
 
 
 def bare_result() -> EvaluationResult:
@@ -71,6 +145,10 @@ def context_of(**changes: object) -> ReportContext:
         num_customers=NUM,
         rates={"churn, 90 days": "50 %"},
         num_unknown={"churn, 90 days": 3},
+        by_cutoff=tuple(
+            CutoffFacts(at=f"2023-{month}-15T00:00Z", num_readouts=100, means={"churn": 0.5, "spend": 30.0})
+            for month in (10, 11)
+        ),
     )
     data = DataFacts(
         num_customers=400,
@@ -83,6 +161,10 @@ def context_of(**changes: object) -> ReportContext:
         notices={"exact duplicates, kept": 7},
         lengths=(("1", 100), ("2", 200), ("3 to 4", 100)),
         splits=(split,),
+        over_time=tuple((f"2023-{month}-01", {"purchase": month, "return": 1}) for month in (10, 11, 12)),
+        eligibility=Eligibility(
+            at="2023-11-15T00:00Z", num_known=400, num_ended=20, num_quiet=180, num_eligible=NUM
+        ),
     )
     settings = {
         "title": "small shop",
@@ -110,7 +192,7 @@ def result_with(
     truth: bool = False,
     total_ratio: float = 1.2,
 ) -> EvaluationResult:
-    """Return a hand-made result with one churn and one spend question, and what differs to the others."""
+    """Return a hand-made result with one churn and one spend question."""
     churn = {"auroc": interval(0.8), "lift_at_10": interval(1.5)}
     spend = {"normalised_gini": interval(0.7), "total_ratio": interval(total_ratio)}
     others = {"auroc": interval(0.75), "normalised_gini": interval(0.65)}

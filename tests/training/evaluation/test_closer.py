@@ -42,6 +42,12 @@ def asked() -> tuple[Task, Readouts, Outcomes]:
     return task, both, Outcomes(happened={"churn": gone}, values=joined([part.values for part in outcomes]))
 
 
+@cache
+def looked_once() -> list[TargetLook]:
+    """Return the looks at guesses alone, which several tests read."""
+    return looked()
+
+
 def predictions(num: int, seed: int) -> Predictions:
     """Return guesses."""
     rng = np.random.default_rng(seed)
@@ -96,14 +102,14 @@ def judged(rows: np.ndarray, seed: int) -> EvaluationResult:
 
 def test_targets_with_an_order_and_a_level_are_looked_at() -> None:
     """Churn and spend at their longest horizons; a count has no look of its own."""
-    assert [(look["name"], look["horizon_days"]) for look in looked()] == [("churn", 90), ("spend", 90)]
+    assert [(look["name"], look["horizon_days"]) for look in looked_once()] == [("churn", 90), ("spend", 90)]
 
 
 @pytest.mark.parametrize(("at", "target", "metric"), [(0, 0, "auroc"), (1, 1, "normalised_gini")])
 def test_whole_and_cutoffs_agree_with_the_table(at: int, target: int, metric: str) -> None:
     """Over all, and at every cutoff as if it were asked alone, for every model."""
     _, readouts, _ = asked()
-    look, everybody = looked()[at], np.ones(len(readouts), dtype=bool)
+    look, everybody = looked_once()[at], np.ones(len(readouts), dtype=bool)
 
     def value(rows: np.ndarray, seed: int) -> float | None:
         horizon = judged(rows, seed)["targets"][target]["horizons"][-1]
@@ -124,7 +130,7 @@ def test_groups_divide_everybody() -> None:
     """Sizes and means add up to the whole in every division, and an unjudged group is a small one."""
     _, readouts, outcomes = asked()
     mean = outcomes.happened["churn"][:, -1].mean()
-    for division in looked()[0]["groupings"]:
+    for division in looked_once()[0]["groupings"]:
         sizes = np.array([group["num_readouts"] for group in division["groups"]])
         assert sizes.sum() == len(readouts)
         means = np.array([group["mean"] for group in division["groups"]])
@@ -152,7 +158,7 @@ def test_a_blind_group_is_named() -> None:
 
 def test_guessing_alike_everywhere_has_no_weak_order() -> None:
     """Chance is not called a weakness."""
-    assert not [w for look in looked() for w in look["weakest"] if w["metric"] == "auroc"]
+    assert not [w for look in looked_once() for w in look["weakest"] if w["metric"] == "auroc"]
 
 
 def test_a_model_that_did_not_answer_is_not_looked_at() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from headless_browser import browser, opened, screenshot_folder
 from playwright.sync_api import Browser
-from report_pages import context_of, result_of, schema_of
+from report_pages import context_of, look_of, result_of, schema_of
 
 from training.report import write_report
 
@@ -54,7 +54,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a page with every part, long names among them."""
     models = ("sequence", "a_model_with_a_name_that_goes_on_and_on", "trees", "truth")
-    result = result_of(models=models, horizons=(30, 90))
+    looks = [look_of("churn"), look_of("spend", num_cutoffs=5)]
+    result = result_of(models=models, horizons=(30, 90), looks=looks)
     context = context_of(schema=schema_of(horizons=(30, 90)), settings={"key": "value_without_a_break" * 20})
     return write_report(tmp_path_factory.mktemp("page") / "report.html", result, context)
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_pages import bare_result, context_of, result_of, schema_of
+from report_pages import bare_result, context_of, look_of, result_of, schema_of
 
 from holdfast.errors import RunError
 from training.report import DataFacts, write_report
@@ -18,7 +18,7 @@ HOSTILE = '<script>alert("1")</script>&\'$x_1$'
 @pytest.fixture(scope="module")
 def page() -> str:
     """Return the page of everything."""
-    return rendered(result_of(), context_of())
+    return rendered(result_of(looks=[look_of("churn"), look_of("spend", num_cutoffs=0)]), context_of())
 
 
 class Reader(HTMLParser):
@@ -102,16 +102,23 @@ def test_says_what_there_is_to_say(page: str) -> None:
         "Fitted in the spring alone.",
         "revision abc1234",
         "Loss during training",
+        "200 (50 %) were asked about; 180 had no activity in the 180 days before; 20 had gone for good.",
+        "Order is weakest in the group \u201corders so far: 1\u201d (AUROC 0.600, over all 0.800).",
+        "The level is farthest off in the group \u201corders so far: 1\u201d: 50 % foreseen on average",
+        "0.50 EUR foreseen on average, 0.40 EUR came",
+        "4 groups with enough cases",
+        "fewer than 100 cases",
+        "Judged at one cutoff alone",
     ):
         assert part in text, part
 
 
 def test_every_figure_has_words(page: str) -> None:
-    """Churn has seven, spend five, data and training one each; each with a text of its own."""
+    """Churn has thirteen, spend seven, data four, training one; each with a text of its own."""
     spoken = [attributes.get("aria-label") for tag, attributes in Reader(page).tags if tag == "svg"]
-    assert len(spoken) == 14
+    assert len(spoken) == 25
     assert all(spoken)
-    assert len(set(spoken)) == 14
+    assert len(set(spoken)) == 25
     assert any("AUROC: sequence 0." in label for label in spoken)
 
 
@@ -127,7 +134,8 @@ def test_follows_the_readers_theme(page: str) -> None:
 
 def test_equal_input_gives_equal_bytes(tmp_path: Path, page: str) -> None:
     """Without a clock and without random ids."""
-    path = write_report(tmp_path / "report.html", result_of(), context_of())
+    looks = [look_of("churn"), look_of("spend", num_cutoffs=0)]
+    path = write_report(tmp_path / "report.html", result_of(looks=looks), context_of())
     assert path.read_text(encoding="utf-8") == page
     assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
 
@@ -140,6 +148,7 @@ def test_what_came_from_data_is_escaped() -> None:
         excluded={HOSTILE: {HOSTILE: 1}},
         notices={HOSTILE: 1},
         lengths=((HOSTILE, 3),),
+        over_time=tuple((day, {HOSTILE: 1}) for day in ("2024-01-01", "2024-02-01")),
     )
     context = context_of(
         title=HOSTILE,
@@ -181,6 +190,15 @@ def test_several_horizons_show_the_longest_first() -> None:
     )
     assert page.index("churn within 90 days</h3>") < page.index("<summary>Churn within 30 days")
     assert all(f'id="reliability-churn-{days}-' in page for days in (30, 90))
+
+
+def test_no_weak_group_is_said_to_be_none() -> None:
+    """Neither is silence: how many were looked at is told, and if none could be."""
+    strong, empty = look_of("churn", is_weak=False), look_of("spend", is_weak=False)
+    empty |= {"num_compared": 0, "groupings": [], "cutoffs": []}
+    page = rendered(bare_result() | {"closer": [strong, empty]}, context_of())
+    assert "None of the 4 groups with enough cases falls surely behind the whole." in page
+    assert "No group has the 100 cases that it takes to tell it from the rest." in page
 
 
 def test_a_page_without_figures_says_what_is_missing() -> None:

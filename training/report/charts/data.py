@@ -28,6 +28,7 @@ from training.report.wording import amount, percent
 
 AT_TOP: Any = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "va": "bottom"}
 """Any: the stubs of matplotlib want literal keys."""
+LONGEST_IN_TWO_COLUMNS = 20
 
 
 @mpl.rc_context(SETTINGS)
@@ -62,12 +63,15 @@ def events_chart(data: DataFacts) -> Markup | None:
     for split in data.splits:
         if split.name != "train":
             first, last = _day_number(split.first_cutoff), _day_number(split.last_cutoff)
-            axes.axvspan(first, last, color=FAINT, linewidth=1.2, zorder=1)
-            axes.annotate(split.name, (first, 1.0), (0, 2), **AT_TOP)
+            axes.axvspan(first, last, facecolor="none", edgecolor=FAINT, linewidth=1.2, zorder=1)
+            # Side by side, even where validation and test are close.
+            side = "left" if split.name == "test" else "right"
+            axes.annotate(split.name, (first, 1.0), (0, 2), ha=side, **AT_TOP)
     axes.set_ylim(bottom=0)
     in_thousands(axes, "y")
     _dates(axes)
-    figure.legend(loc="outside lower center", ncols=2, handlelength=3.2)
+    num_columns = 1 if max(map(len, names)) > LONGEST_IN_TWO_COLUMNS else 2
+    figure.legend(loc="outside lower center", ncols=num_columns, handlelength=3.2)
     totals = {name: sum(row[name] for _, row in data.over_time) for name in names}
     said = "; ".join(f"{name} {count:,}" for name, count in totals.items())
     alt = f"Events over time, {data.over_time[0][0]} to {data.over_time[-1][0]}. In all: {said}."

@@ -74,7 +74,7 @@ def unit_square(axes: Axes, *, has_diagonal: bool = True) -> None:
 
 
 def draw_models(
-    axes: Axes, result: EvaluationResult, curves: Mapping[str, Sequence], *, marker: str = ""
+    axes: Axes, result: EvaluationResult, curves: Mapping[str, Sequence], *, has_marks: bool = False
 ) -> None:
     """Draw a line per model, the main one on top, and the legend."""
     for name, points in curves.items():
@@ -87,7 +87,7 @@ def draw_models(
                 linestyle=STYLES[at],
                 linewidth=2.0 if is_main else 1.2,
                 zorder=3 if is_main else 2,
-                marker=marker,
+                marker=MARKERS[at] if has_marks else "",
                 markersize=4 if is_main else 3,
             )
     axes.legend(loc="best", handlelength=3.2)

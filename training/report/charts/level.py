@@ -32,7 +32,7 @@ def reliability_chart(
     figure, axes = new_axes("predicted probability", "share that it happened to")
     unit_square(axes)
     points = {name: [(row["predicted"], row["observed"]) for row in rows] for name, rows in bins.items()}
-    draw_models(axes, result, points, marker="o")
+    draw_models(axes, result, points, has_marks=True)
     for row in main:
         axes.plot([row["predicted"]] * 2, [row["low"], row["high"]], color=SERIES[0], linewidth=1.2)
     error = value_of(horizon["models"][result["main"]], "calibration_error")

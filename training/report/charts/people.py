@@ -97,6 +97,7 @@ def typical_chart(look: TargetLook, kind: str) -> Markup | None:
             *zip(*points, strict=True), color=SERIES[at], marker=MARKERS[at], markersize=4, linestyle=""
         )
     axes.set_xlim(left=0)
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
     axes.set_ylim(0, 1.02)
     in_percent(axes, "y")
     axes.legend(loc="lower left", handlelength=3.2)
@@ -122,7 +123,7 @@ def cutoffs_chart(result: EvaluationResult, look: TargetLook, metric: str) -> Ma
         main = cutoff["models"][result["main"]][metric]
         if main["low"] is not None and main["high"] is not None:
             axes.plot([at, at], [main["low"], main["high"]], color=SERIES[0], linewidth=1.2)
-    draw_models(axes, result, curves, marker="o")
+    draw_models(axes, result, curves, has_marks=True)
     _name_cutoffs(axes, [cutoff["at"] for cutoff in cutoffs])
     if metric == "gap":
         _in_points(axes.yaxis)
