@@ -43,7 +43,7 @@ def composed(command: str, *overrides: str) -> DictConfig:
 def test_every_group_is_one_that_training_knows() -> None:
     """A new group shows up here, and every option of it below."""
     assert GROUPS == ["ablation", "blend", "data", "experiment", "logger", "model", "optimiser", "trainer"]
-    assert COMMANDS == ["ablate", "compare", "download", "evaluate", "prepare", "simulate", "train"]
+    assert COMMANDS == ["ablate", "compare", "download", "evaluate", "prepare", "report", "simulate", "train"]
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)

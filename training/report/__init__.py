@@ -11,6 +11,7 @@ It deliberately computes no metric: every figure stands in the evaluation's resu
     charts/   the figures
     figures   which of them a target gets, and the question that each one answers
     tables    the tables as rows of text
+    comparison  what training.compare wrote, on the page of a run
     looks     groups of customers, typical ones, cutoffs one by one
     page      all of it through templates/, in one file
 """

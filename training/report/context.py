@@ -5,6 +5,7 @@ It deliberately carries plain values alone, and no clock: who writes a report sa
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from holdfast.schema import Schema
 
@@ -119,6 +120,7 @@ class ReportContext:
         training_curve: Points (step, value) by the name of the curve.
         intended_use: Sentences that replace the standard ones.
         limits: Sentences beside the standard ones.
+        comparison: What ``training.compare`` wrote, or None; see :mod:`training.report.comparison`.
     """
 
     title: str
@@ -131,3 +133,4 @@ class ReportContext:
     training_curve: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     intended_use: Sequence[str] = ()
     limits: Sequence[str] = ()
+    comparison: Mapping[str, Any] | None = None

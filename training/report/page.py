@@ -14,6 +14,7 @@ from training.evaluation.result import EvaluationResult, HorizonResult, TargetRe
 from training.evaluation.table import Column, columns_of
 from training.report.card import card
 from training.report.charts import events_chart, lengths_chart, rates_chart, training_chart
+from training.report.comparison import comparison_part
 from training.report.context import ReportContext
 from training.report.figures import Caption, captions, difference_figures, level_figures, order_figures
 from training.report.looks import LookPart, look_part
@@ -93,6 +94,7 @@ def rendered(result: EvaluationResult, context: ReportContext) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    compared = context.comparison
     environment.filters |= {"percent": percent, "moment": moment, "thousands": "{:,}".format}
     return environment.get_template(TEMPLATE).render(
         result=result,
@@ -106,6 +108,7 @@ def rendered(result: EvaluationResult, context: ReportContext) -> str:
         training_figures=captions(
             [("Loss during training", "Lower is better.", training_chart(context.training_curve))]
         ),
+        comparison=compared and comparison_part(compared, main=result["main"]),
         splits=split_table(context),
         excluded=excluded_table(context),
         card=card(result, context),

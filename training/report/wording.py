@@ -3,6 +3,8 @@
 It deliberately decides nothing about layout, and gives plain text: the page escapes it.
 """
 
+import re
+
 from holdfast.schema import Schema, Target
 from training.evaluation.result import ModelResult, TargetResult
 
@@ -44,8 +46,8 @@ def amount(value: float, unit: str) -> str:
 
 def moment(iso: str) -> str:
     """Return an ISO time in UTC as people write it; midnight is the day alone."""
-    utc = iso.replace("+00:00", "Z")
-    return utc.removesuffix("T00:00Z").replace("T", " ").replace("Z", " UTC")
+    utc = re.sub(r"(\+00:00|Z)$", "Z", iso)
+    return re.sub(r"T00:00(:00(\.0+)?)?Z$", "", utc).replace("T", " ").replace("Z", " UTC")
 
 
 def happening(target: TargetResult | Target, *, days: int) -> str:

@@ -29,6 +29,7 @@ from training.report.wording import moment, percent
 
 TITLES = {
     "auroc": "AUROC",
+    "log_loss": "log loss",
     "gap": "predicted minus actual, points",
     "normalised_gini": "normalised Gini",
     "total_ratio": "predicted / actual total",
@@ -108,7 +109,9 @@ def typical_chart(look: TargetLook, kind: str) -> Markup | None:
 
 
 @mpl.rc_context(SETTINGS)
-def cutoffs_chart(result: EvaluationResult, look: TargetLook, metric: str) -> Markup | None:
+def cutoffs_chart(
+    result: EvaluationResult, look: TargetLook, metric: str, *, salt: str = "cutoffs"
+) -> Markup | None:
     """Draw a metric of every model from cutoff to cutoff; whiskers are those of the main model."""
     cutoffs = look["cutoffs"]
     if not cutoffs:
@@ -133,12 +136,12 @@ def cutoffs_chart(result: EvaluationResult, look: TargetLook, metric: str) -> Ma
         if (value := cutoff["models"][result["main"]][metric]["value"]) is not None
     ]
     alt = f"{TITLES[metric]} of {look['name']} by cutoff, {result['main']}: {'; '.join(values)}."
-    return inline_svg(figure, alt=alt, salt=f"cutoffs-{metric}-{look['name']}")
+    return inline_svg(figure, alt=alt, salt=f"{salt}-{metric}-{look['name']}")
 
 
 def _name_cutoffs(axes: Axes, cutoffs: Sequence[str]) -> None:
     """Write days below the axis, turned where there are many."""
-    axes.set_xticks(range(len(cutoffs)), [moment(at).split(" ")[0] for at in cutoffs])
+    axes.set_xticks(range(len(cutoffs)), [at[:10] for at in cutoffs])
     axes.tick_params(axis="x", labelrotation=90 if len(cutoffs) > 4 else 0)
     axes.set_xlim(-0.3, len(cutoffs) - 0.7)
     if len(cutoffs) > 14:
