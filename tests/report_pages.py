@@ -236,3 +236,52 @@ def result_with(
             },
         ],
     }
+
+
+def comparison_of(
+    *, cutoffs: tuple[str, ...] = ("2011-06-12T00:00:00Z", "2011-03-14T00:00:00.000000Z")
+) -> dict:
+    """Return a comparison as ``training.compare`` writes it, of two models over two seeds."""
+
+    def figure(value: float, spread: float | None) -> dict:
+        return {"value": value, "spread": spread, "low": value - 0.02, "high": value + 0.02}
+
+    def block(own: float, other: float, metrics: tuple[str, str]) -> dict:
+        return {
+            "num_readouts": 100,
+            "num_unknown": 0,
+            "mean": 0.4,
+            "models": {
+                "sequence": {metric: figure(own, 0.003) for metric in metrics},
+                "trees": {metric: figure(other, 0.0) for metric in metrics},
+            },
+            "differences": {},
+            "left_out": {"btyd": 7},
+        }
+
+    def target(name: str, kind: str, metrics: tuple[str, str]) -> dict:
+        blocks = [block(0.7 + 0.1 * at, 0.75, metrics) for at in range(len(cutoffs))]
+        horizon = {
+            "horizon_days": 90,
+            "overall": block(0.75, 0.78, metrics),
+            "cutoffs": [
+                own | {"origin": at, "cutoff": time}
+                for at, (own, time) in enumerate(zip(blocks, cutoffs, strict=True))
+            ],
+        }
+        return {"name": name, "kind": kind, "form": None, "unit": "", "horizons": [horizon]}
+
+    return {
+        "form": 1,
+        "data": "small shop",
+        "split": "test",
+        "judged": ["sequence"],
+        "models": ["sequence", "trees"],
+        "seeds": [1, 2],
+        "origins": [{"validation": [], "test": [cutoff]} for cutoff in cutoffs],
+        "targets": [
+            target("churn", "time_to_event", ("auroc", "log_loss")),
+            target("spend", "amount", ("normalised_gini", "total_ratio")),
+        ],
+        "summary": ["sequence is worse than trees."],
+    }

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from artifact_builder import running_server
 from commands import run_command
+from report_pages import comparison_of
 
 from holdfast.client import ScoringClient
 from holdfast.encoding import Cutoffs, encode
@@ -104,6 +105,26 @@ def test_the_block_uses_what_the_example_promises(business: Business) -> None:
     result = json.loads((business.run / "result.json").read_text())
     judged = {target["name"]: [h["horizon_days"] for h in target["horizons"]] for target in result["targets"]}
     assert judged == {target.name: list(target.horizons_days) for target in schema.targets}
+
+
+def test_the_report_is_written_anew(business: Business) -> None:
+    """From the run alone, with the same figures; a comparison joins it, and what is none is refused."""
+    page, compared = business.folder / "anew.html", business.folder / "comparison.json"
+    compared.write_text(json.dumps(comparison_of()), encoding="utf-8")
+    arguments = [f"run={business.run}", f"out={page}"]
+    with chdir(business.folder):
+        run_command("training.report.__main__", *arguments, f"comparison={compared}")
+        text = page.read_text(encoding="utf-8")
+        assert "Over seeds and time" in text
+        drawn = re.findall(r'aria-label="(ROC curves of [^"]*)"', text)
+        assert drawn
+        assert drawn == re.findall(
+            r'aria-label="(ROC curves of [^"]*)"', (business.run / "report.html").read_text()
+        )
+        with pytest.raises(SystemExit):
+            run_command("training.report.__main__", *arguments, f"comparison={business.run / 'result.json'}")
+        with pytest.raises(SystemExit):
+            run_command("training.report.__main__", f"run={business.folder}", f"out={page}")
 
 
 def test_who_has_cancelled_is_not_asked_about(business: Business) -> None:

@@ -93,6 +93,7 @@ def _compared(order: EvaluationResult, target: Mapping[str, Any]) -> ComparedTar
     horizon = _as_horizon(longest)
     columns = columns_of(cast("TargetResult", {"kind": target["kind"], "horizons": [horizon]}))
     blocks = [block for block in longest["cutoffs"] if order["main"] in block["models"]]
+    blocks.sort(key=lambda block: block["cutoff"])
     look: Any = {
         "name": target["name"],
         "cutoffs": [{"at": block["cutoff"], "models": block["models"]} for block in blocks],

@@ -181,12 +181,12 @@ def _cell(horizon: HorizonResult, name: str, column: Column, *, is_best: bool) -
     if interval is None or interval["value"] is None:
         return Cell(text=NOTHING)
     low, high = interval["low"], interval["high"]
-    shown = [] if low is None or high is None else [f"{low:{column.form}} to {high:{column.form}}"]
-    # A comparison over seeds brings their spread as well.
+    shown = "" if low is None or high is None else f"{low:{column.form}} to {high:{column.form}}"
+    # A comparison over seeds brings their spread as well; some models have none.
     spread = interval.get("spread")
-    shown += [] if spread is None else [f"\N{PLUS-MINUS SIGN} {spread:{column.form}}"]
     text = format(interval["value"], column.form)
-    return Cell(text=text, interval=", ".join(shown), is_best=is_best)
+    text += f" \N{PLUS-MINUS SIGN} {spread:{column.form}}" if spread else ""
+    return Cell(text=text, interval=shown, is_best=is_best)
 
 
 def _difference(interval: Interval | None, column: Column) -> Cell:
