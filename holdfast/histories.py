@@ -5,7 +5,7 @@ a table), and never changes them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
@@ -88,20 +88,28 @@ class Histories:
         Returns:
             Their histories in memory of their own.
         """
-        rows, offsets = ragged_rows(self.offsets, customers)
         versions, version_offsets = ragged_rows(self.attributes.offsets, customers)
-        return Histories(
-            offsets=offsets,
-            occurred_at_us=self.occurred_at_us[rows],
-            event_type=self.event_type.take(rows),
-            categorical={name: column.take(rows) for name, column in self.categorical.items()},
-            numeric={name: column[rows] for name, column in self.numeric.items()},
+        return replace(
+            self.take_events(*ragged_rows(self.offsets, customers)),
             attributes=AttributeVersions(
                 offsets=version_offsets,
                 valid_from_us=self.attributes.valid_from_us[versions],
                 categorical={n: c.take(versions) for n, c in self.attributes.categorical.items()},
                 numeric={n: c[versions] for n, c in self.attributes.numeric.items()},
             ),
+        )
+
+    def take_events(
+        self, rows: Int64[ndarray, " row"], offsets: Int64[ndarray, " part_plus_1"]
+    ) -> "Histories":
+        """Gather some events by row; ``offsets`` say whose they are, attributes stay as they are."""
+        return replace(
+            self,
+            offsets=offsets,
+            occurred_at_us=self.occurred_at_us[rows],
+            event_type=self.event_type.take(rows),
+            categorical={name: column.take(rows) for name, column in self.categorical.items()},
+            numeric={name: column[rows] for name, column in self.numeric.items()},
         )
 
 
@@ -126,7 +134,7 @@ def ragged_range(
     """
     lengths = ends - starts
     offsets = prefix_sum(lengths)
-    rows = np.repeat(starts - offsets[:-1], lengths)
+    rows = (starts - offsets[:-1]).repeat(lengths)
     rows += np.arange(offsets[-1], dtype=np.int64)
     return rows, offsets
 
@@ -134,16 +142,16 @@ def ragged_range(
 def prefix_sum(values: Int64[ndarray, " row"] | Bool[ndarray, " row"]) -> Int64[ndarray, " row_plus_1"]:
     """Return how much lies before every row, and in all rows as the last element."""
     sums = np.zeros(len(values) + 1, dtype=np.int64)
-    np.cumsum(values, out=sums[1:])
+    values.cumsum(out=sums[1:])
     return sums
 
 
 def search_sorted(
     values: Int64[ndarray, " event"],
-    starts: Int64[ndarray, " query"],
-    ends: Int64[ndarray, " query"],
-    queries: Int64[ndarray, " query"],
-) -> Int64[ndarray, " query"]:
+    starts: Int64[ndarray, " range"],
+    ends: Int64[ndarray, " range"],
+    queries: Int64[ndarray, "*several range"],
+) -> Int64[ndarray, "*several range"]:
     """Return, per query, the first row of its own range whose value is greater than the query.
 
     A binary search over all queries at once: ``values`` is ascending within every range
@@ -151,22 +159,25 @@ def search_sorted(
 
     Args:
         values: Flat column.
-        starts: First row of every query's range.
-        ends: One past the last row of every query's range.
-        queries: What to compare with.
+        starts: First row of every range.
+        ends: One past the last row of every range.
+        queries: What to compare with; one per range, or several on axes in front.
 
     Returns:
         Rows in ``[starts, ends]``.
     """
-    low, newest = starts.copy(), ends - 1
+    low = np.empty(queries.shape, dtype=np.int64)
+    low[...] = starts
+    newest = ends - 1
     # Steps of halving length for all queries together: a handful of plain passes over the queries
     # costs less than keeping track of which of them are already answered.
-    step = 1 << int((ends - starts).max(initial=0)).bit_length() >> 1
+    step = 1 << int(np.maximum.reduce(ends - starts, initial=0)).bit_length() >> 1
     while step:
+        probe = low + (step - 1)
         # Never beyond the own range: the pages of other customers may not be in memory.
-        probe = np.minimum(low + (step - 1), newest)
-        is_before = values.take(probe) <= queries
-        probe += 1
-        low = np.where(is_before, probe, low)
+        np.minimum(probe, newest, out=probe)
+        np.add(low, step, out=low, where=values.take(probe) <= queries)
         step >>= 1
+    # Whose range is wholly before the query has stepped past its end.
+    np.minimum(low, ends, out=low)
     return low

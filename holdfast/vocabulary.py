@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, Int64
 from numpy import ndarray
 
 from holdfast.errors import ConfigError
@@ -48,7 +48,9 @@ class Vocabulary:
 
     values: tuple[str, ...]
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
-    _tables: "WeakKeyDictionary[Dictionary, ndarray]" = field(init=False, repr=False, compare=False)
+    _tables: "WeakKeyDictionary[Dictionary, tuple[ndarray, bool]]" = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         """Index the values.
@@ -70,7 +72,7 @@ class Vocabulary:
         """Return the id of one string; 1 if it was not seen in training."""
         return self._ids.get(value, UNKNOWN_ID)
 
-    def ids(self, codes: Int32[ndarray, " event"], dictionary: Dictionary) -> Int32[ndarray, " event"]:
+    def ids(self, codes: Int32[ndarray, " event"], dictionary: Dictionary) -> Int64[ndarray, " event"]:
         """Return the ids of a coded column.
 
         Args:
@@ -80,9 +82,18 @@ class Vocabulary:
         Returns:
             Ids: 1 for missing values and strings not seen in training.
         """
-        table = self._tables.get(dictionary)
-        if table is None:
+        return self._table(dictionary)[0].take(codes)
+
+    def knows_all(self, dictionary: Dictionary) -> bool:
+        """Return whether every string of a dictionary was seen in training."""
+        return self._table(dictionary)[1]
+
+    def _table(self, dictionary: Dictionary) -> tuple[ndarray, bool]:
+        """Return the ids by code, and whether none of them is unknown, from memory if possible."""
+        found = self._tables.get(dictionary)
+        if found is None:
+            ids = [self.id_of(value) for value in dictionary.values]
             # The last row answers code -1, so that missing needs no branch.
-            table = np.array([*map(self.id_of, dictionary.values), UNKNOWN_ID], dtype=np.int32)
-            self._tables[dictionary] = table
-        return table.take(codes)
+            found = np.array([*ids, UNKNOWN_ID], dtype=np.int64), UNKNOWN_ID not in ids
+            self._tables[dictionary] = found
+        return found

@@ -3,6 +3,8 @@
 import numpy as np
 
 from holdfast.encoding import EncodingSpec, NumericScale, ReadoutSpec
+from holdfast.encoding.encode import Encoded
+from holdfast.encoding.padding import EVENT_INPUTS, pad_many
 from holdfast.encoding.readouts import feature_names
 from holdfast.histories import ALWAYS_US, AttributeVersions, CodedColumn, Histories
 from holdfast.schema import MICROSECONDS_PER_DAY, Attribute, Field, Schema, Target
@@ -118,6 +120,15 @@ def histories_of_lengths(rng: np.random.Generator, lengths: np.ndarray, *, span_
         numeric={"amount": amount, "quantity": quantity},
         attributes=_random_attributes(rng, len(lengths)),
     )
+
+
+def segment_events(encoded: Encoded, segments: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the events of some segments as the model gets them, flat and without padding."""
+    lengths = encoded.lengths[segments]
+    most = int(np.diff(encoded.readout_offsets)[segments].max(initial=0))
+    tensors = pad_many(encoded, segments, length=int(lengths.max(initial=0)), num_readouts=most)
+    is_real = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    return {name: tensors[name][is_real] for name in EVENT_INPUTS}
 
 
 def _random_attributes(rng: np.random.Generator, num_customers: int) -> AttributeVersions:

@@ -10,8 +10,8 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from holdfast.encoding import Cutoffs, EncodingSpec, NumericScale, ReadoutSpec
-from holdfast.encoding.events import event_ids
-from holdfast.encoding.readouts import feature_names, raw_readout_values
+from holdfast.encoding.events import encode_events
+from holdfast.encoding.readouts import Asked, feature_names, raw_readout_values
 from holdfast.encoding.scaling import signed_log
 from holdfast.encoding.windows import windows_of
 from holdfast.errors import ConfigError
@@ -196,8 +196,14 @@ def _with_readout_scales(
     people, position = np.unique(customer, return_inverse=True)
     own = histories.take(people)
     cutoffs = Cutoffs.one_each(position.astype(np.int64), cutoff_us)
-    windows = windows_of(own, cutoffs, max_events=spec.max_events, history_days=spec.history_days)
-    raw = raw_readout_values(own, event_ids(own, spec), cutoffs.customer, cutoff_us, windows, spec)
-    assert raw.shape[1] == len(feature_names(spec))
-    scales = tuple(_scale(column[~np.isnan(column)], num_bins) for column in raw.T)
+    windows = windows_of(
+        own,
+        cutoffs,
+        max_events=spec.max_events,
+        history_days=spec.history_days,
+        trailing_days=spec.readout.windows_days,
+    )
+    raw = raw_readout_values(own, encode_events(own, spec), Asked.of(own, cutoff_us, windows), spec)
+    assert len(raw) == len(feature_names(spec))
+    scales = tuple(_scale(column[~np.isnan(column)], num_bins) for column in raw)
     return replace(spec, readout=replace(spec.readout, scales=scales))

@@ -1,4 +1,4 @@
-"""Histories and cutoffs to ragged model inputs: the one function both sides call.
+"""Histories and cutoffs to model inputs, not yet rectangular: the one function both sides call.
 
 It deliberately does not know tensors, batches or labels: see :mod:`holdfast.encoding.padding`.
 """
@@ -6,27 +6,27 @@ It deliberately does not know tensors, batches or labels: see :mod:`holdfast.enc
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int32, Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from holdfast.encoding.events import days_since_origin, event_ids, event_values, is_unknown
-from holdfast.encoding.readouts import readout_ids, readout_values
+from holdfast.encoding.events import Events, days_since_origin, encode_events
+from holdfast.encoding.readouts import Asked, readout_ids, readout_values
 from holdfast.encoding.scaling import calendar
 from holdfast.encoding.spec import EncodingSpec
-from holdfast.encoding.windows import Cutoffs, Windows, windows_of
-from holdfast.histories import Histories, prefix_sum, ragged_range
+from holdfast.encoding.windows import Cutoffs, Windows, windows_of, without_unseen
+from holdfast.histories import Histories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """Ragged model inputs: events flat per segment, readouts flat per segment.
+    """Model inputs before padding: every event once, and which of them a segment holds.
 
     Attributes:
-        event_offsets: Events of segment ``i`` are rows ``event_offsets[i]`` to ``event_offsets[i + 1]``.
-        event_ids: Event type and categorical ids.
-        event_values: Scaled values, gap and calendar.
-        event_days: Days since the spec's origin.
-        readout_offsets: Readouts of segment ``i`` likewise.
+        events: The events of all histories, encoded.
+        segment_start: The events of segment ``i`` are rows ``segment_start[i]`` ...
+        segment_end: ... to ``segment_end[i]`` of them; segments of one customer may overlap.
+        readout_offsets: Readouts of segment ``i`` are rows ``readout_offsets[i]`` to
+            ``readout_offsets[i + 1]`` of what follows.
         readout_ids: Last event types and attributes.
         readout_values: Scaled features.
         readout_calendar: Calendar of the cutoff.
@@ -38,12 +38,11 @@ class Encoded:
         num_unknown: Events of the segment with a value that training never saw.
     """
 
-    event_offsets: Int64[ndarray, " segment_plus_1"]
-    event_ids: Int32[ndarray, "event id_column"]
-    event_values: Float32[ndarray, "event value_column"]
-    event_days: Float32[ndarray, " event"]
+    events: Events
+    segment_start: Int64[ndarray, " segment"]
+    segment_end: Int64[ndarray, " segment"]
     readout_offsets: Int64[ndarray, " segment_plus_1"]
-    readout_ids: Int32[ndarray, "readout readout_id_column"]
+    readout_ids: Int64[ndarray, "readout readout_id_column"]
     readout_values: Float32[ndarray, "readout feature"]
     readout_calendar: Float32[ndarray, "readout calendar_column"]
     readout_days: Float32[ndarray, " readout"]
@@ -56,7 +55,8 @@ class Encoded:
     @property
     def lengths(self) -> Int64[ndarray, " segment"]:
         """Number of events of every segment."""
-        return np.diff(self.event_offsets)
+        lengths: ndarray = self.segment_end - self.segment_start
+        return lengths
 
 
 def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encoded:
@@ -73,34 +73,38 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
         spec: The fitted encoding.
 
     Returns:
-        Ragged inputs, segment after segment.
+        Model inputs, segment after segment.
     """
-    windows = windows_of(histories, cutoffs, max_events=spec.max_events, history_days=spec.history_days)
-    per_segment = np.diff(cutoffs.offsets)
-    customer = np.repeat(cutoffs.customer, per_segment)
-    ids = event_ids(histories, spec)
-    rows, offsets = ragged_range(windows.segment_start, windows.segment_end)
-    values = event_values(histories, rows, offsets[:-1][np.diff(offsets) > 0], spec)
-    readout = (histories, ids, customer, cutoffs.time_us, windows, spec)
+    windows = windows_of(
+        histories,
+        cutoffs,
+        max_events=spec.max_events,
+        history_days=spec.history_days,
+        trailing_days=spec.readout.windows_days,
+    )
+    histories, windows = without_unseen(histories, cutoffs, windows)
+    events = encode_events(histories, spec)
+    asked = Asked.of(histories, cutoffs.time_us, windows)
+    segment_start = windows.segment_start.repeat(cutoffs.per_segment)
     return Encoded(
-        event_offsets=offsets,
-        event_ids=ids.take(rows, axis=0),
-        event_values=values,
-        event_days=days_since_origin(histories.occurred_at_us.take(rows), spec),
+        events=events,
+        segment_start=windows.segment_start,
+        segment_end=windows.segment_end,
         readout_offsets=cutoffs.offsets,
-        readout_ids=readout_ids(*readout),
-        readout_values=readout_values(*readout),
+        readout_ids=readout_ids(histories, events, asked, spec),
+        readout_values=readout_values(histories, events, asked, spec),
         readout_calendar=calendar(cutoffs.time_us),
         readout_days=days_since_origin(cutoffs.time_us, spec),
-        readout_visible=np.maximum(windows.end - np.repeat(windows.segment_start, per_segment), 0),
+        readout_visible=np.maximum(windows.end - segment_start, 0),
         num_used=windows.end - windows.start,
         num_truncated=windows.start - windows.first,
         num_after=windows.last - windows.end,
-        num_unknown=_unknown_per_segment(histories, ids, windows, spec),
+        num_unknown=_num_unknown(events, windows),
     )
 
 
-def _unknown_per_segment(histories: Histories, ids: ndarray, windows: Windows, spec: EncodingSpec) -> ndarray:
-    running = prefix_sum(is_unknown(histories, ids, spec))
-    unknown: ndarray = running[windows.segment_end] - running[windows.segment_start]
+def _num_unknown(events: Events, windows: Windows) -> ndarray:
+    if events.num_unknown is None:
+        return np.zeros(len(windows.segment_end), dtype=np.int64)
+    unknown: ndarray = events.num_unknown[windows.segment_end] - events.num_unknown[windows.segment_start]
     return unknown

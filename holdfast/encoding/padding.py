@@ -1,4 +1,4 @@
-"""Ragged inputs to rectangular tensors, by name.
+"""Encoded segments to rectangular tensors, by name.
 
 It deliberately does not know which segments belong together: training and serving choose them.
 """
@@ -10,7 +10,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from holdfast.encoding.encode import Encoded
-from holdfast.histories import ragged_rows
+from holdfast.encoding.spec import CALENDAR_SIZE
 
 EVENT_INPUTS = ("event_ids", "event_values", "event_days")
 READOUT_INPUTS = ("readout_ids", "readout_values", "readout_calendar", "readout_days", "readout_visible")
@@ -22,7 +22,7 @@ def pad(encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int) ->
     """Return the inputs of some segments with one cutoff each: the form of the exported graph.
 
     Args:
-        encoded: Ragged inputs with one readout per segment.
+        encoded: Model inputs with one readout per segment.
         segments: Which segments, in this order.
         length: Length to pad events to; at least that of the longest segment taken.
 
@@ -31,7 +31,7 @@ def pad(encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int) ->
     """
     inputs = _pad_events(encoded, segments, length=length)
     for name in READOUT_INPUTS:
-        inputs[name] = _widened(getattr(encoded, name).take(segments, axis=0))
+        inputs[name] = getattr(encoded, name).take(segments, axis=0)
     return inputs
 
 
@@ -41,7 +41,7 @@ def pad_many(
     """Return the inputs of some segments with several cutoffs each: the form of training.
 
     Args:
-        encoded: Ragged inputs.
+        encoded: Model inputs.
         segments: Which segments, in this order.
         length: Length to pad events to.
         num_readouts: Number to pad readouts to; at least that of the fullest segment taken.
@@ -51,30 +51,40 @@ def pad_many(
         and ``readout_is_real`` (bool), ``readout_row`` (int64: the flat readout, 0 where padded).
     """
     inputs = _pad_events(encoded, segments, length=length)
-    rows, offsets = ragged_rows(encoded.readout_offsets, segments)
-    places, is_real = _rectangle(rows, offsets, width=num_readouts)
+    starts = encoded.readout_offsets.take(segments)
+    places, is_real = _rectangle(
+        starts, encoded.readout_offsets.take(segments + 1) - starts, width=num_readouts
+    )
+    places = np.where(is_real, places, 0)
     for name in READOUT_INPUTS:
-        inputs[name] = _widened(_spread(getattr(encoded, name), places, is_real))
+        inputs[name] = _spread(getattr(encoded, name), places, is_real)
     return {**inputs, "readout_is_real": is_real, "readout_row": places}
 
 
 def _pad_events(encoded: Encoded, segments: ndarray, *, length: int) -> dict[str, ndarray]:
-    rows, offsets = ragged_rows(encoded.event_offsets, segments)
-    assert length >= np.max(np.diff(offsets), initial=0), "padding must never cut a history"
-    places, is_real = _rectangle(rows, offsets, width=length)
-    return {name: _widened(_spread(getattr(encoded, name), places, is_real)) for name in EVENT_INPUTS}
+    starts = encoded.segment_start.take(segments)
+    lengths = encoded.segment_end.take(segments) - starts
+    assert length >= np.maximum.reduce(lengths, initial=0), "padding must never cut a history"
+    rows, is_real = _rectangle(starts, lengths, width=length)
+    events = encoded.events
+    places = np.where(is_real, rows, len(events.days) - 1)
+    values = events.values.take(places, axis=0)
+    if length:
+        # What lies before a segment is unknown to serving too: the first gap is missing by definition.
+        first = values[:, 0, -CALENDAR_SIZE - 2 : -CALENDAR_SIZE]
+        first[:, 0] = 0.0
+        first[:, 1] = lengths > 0
+    return {
+        "event_ids": events.ids.take(places, axis=0),
+        "event_values": values,
+        "event_days": events.days.take(places),
+    }
 
 
-def _rectangle(rows: ndarray, offsets: ndarray, *, width: int) -> tuple[ndarray, ndarray]:
-    """Return [segment, width]: which flat row stands in every place (0 where padded), and if one does."""
-    lengths = np.diff(offsets)
-    slots = np.repeat(np.arange(len(lengths)) * width - offsets[:-1], lengths)
-    slots += np.arange(len(slots))
-    places = np.zeros((len(lengths), width), dtype=np.int64)
-    is_real = np.zeros((len(lengths), width), dtype=bool)
-    places.reshape(-1)[slots] = rows
-    is_real.reshape(-1)[slots] = True
-    return places, is_real
+def _rectangle(starts: ndarray, lengths: ndarray, *, width: int) -> tuple[ndarray, ndarray]:
+    """Return [segment, width]: which flat row belongs in every place, and if there is one."""
+    places = np.arange(width, dtype=np.int64)
+    return starts[:, None] + places, places < lengths[:, None]
 
 
 def _spread(flat: ndarray, places: ndarray, is_real: ndarray) -> ndarray:
@@ -85,8 +95,3 @@ def _spread(flat: ndarray, places: ndarray, is_real: ndarray) -> ndarray:
     spread = flat.take(places, axis=0)
     spread[~is_real] = 0
     return spread
-
-
-def _widened(values: ndarray) -> ndarray:
-    """Return ids as int64, which is what embedding lookups take; floats as they are."""
-    return values.astype(np.int64) if values.dtype == np.int32 else values

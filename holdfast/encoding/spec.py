@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from holdfast.errors import ConfigError
@@ -97,6 +97,10 @@ class EncodingSpec:
             ``round(value / quantum)`` in int64, where order and company cannot change a result.
         attribute_vocabularies: Vocabulary by categorical attribute.
         readout: The aggregates.
+        event_scales: The scales of the numeric fields and of the gap, in this order.
+        quantum_by_field: The quanta in the order of the fields.
+        count_lines: By id of an event type, its place among the counted types; one past the last
+            place for those that are not counted.
     """
 
     schema: Schema
@@ -110,9 +114,12 @@ class EncodingSpec:
     quanta: Mapping[str, float]
     attribute_vocabularies: Mapping[str, Vocabulary]
     readout: ReadoutSpec
+    event_scales: tuple[NumericScale, ...] = field(init=False, repr=False, compare=False)
+    quantum_by_field: Float64[ndarray, " field"] = field(init=False, repr=False, compare=False)
+    count_lines: Int64[ndarray, " type_id"] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse limits that the arithmetic cannot keep.
+        """Refuse limits that the arithmetic cannot keep, and collect what every request would.
 
         Raises:
             ConfigError: Naming the limit.
@@ -123,6 +130,13 @@ class EncodingSpec:
             )
         if self.history_days < 1:
             raise ConfigError("encoding.history_days", self.history_days, "it must be at least 1")
+        fields, counted = self.schema.numeric_fields, self.readout.counted_types
+        scales = (*(self.numeric[name] for name in fields), self.gap)
+        lines = np.full(len(self.event_type), len(counted), dtype=np.int64)
+        lines[list(counted)] = np.arange(len(counted))
+        object.__setattr__(self, "event_scales", scales)
+        object.__setattr__(self, "quantum_by_field", np.array([self.quanta[f] for f in fields], dtype=float))
+        object.__setattr__(self, "count_lines", lines)
 
     @property
     def event_id_sizes(self) -> tuple[int, ...]:

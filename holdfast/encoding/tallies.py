@@ -7,7 +7,7 @@ not depend on company.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int32, Int64
+from jaxtyping import Int64
 from numpy import ndarray
 
 
@@ -20,7 +20,7 @@ class TypeTallies:
 
     Attributes:
         cell: By row, how many of the rows asked about are not after it.
-        num: Events of a type in all cells up to and with this one.
+        num: Events of a type in all cells before this one.
         last: Row of the last of them; -1 where there is none.
     """
 
@@ -30,46 +30,44 @@ class TypeTallies:
 
     def num_before(self, rows: Int64[ndarray, "*asked"]) -> Int64[ndarray, "type *asked"]:
         """Return how many events of every type lie before rows that were asked about."""
-        return self.num.take(self.cell.take(rows) - 1, axis=1)
+        return self.num.take(self.cell.take(rows), axis=1)
 
     def last_before(self, rows: Int64[ndarray, "*asked"]) -> Int64[ndarray, "type *asked"]:
         """Return the last row of every type before rows that were asked about; -1 where there is none."""
-        return self.last.take(self.cell.take(rows) - 1, axis=1)
+        return self.last.take(self.cell.take(rows), axis=1)
 
 
 def tally_types(
-    type_ids: Int32[ndarray, " event"],
-    counted: Int64[ndarray, " type"],
+    type_ids: Int64[ndarray, " event"],
+    lines: Int64[ndarray, " type_id"],
+    num_counted: int,
     asked: tuple[Int64[ndarray, "..."], ...],
 ) -> TypeTallies:
     """Count events by type up to every row that will be asked about.
 
     Args:
         type_ids: Event types of all rows.
-        counted: Distinct ids of the types that are counted.
+        lines: By type, its place among the counted ones; ``num_counted`` for all others.
+        num_counted: How many types are counted.
         asked: Rows between 0 and the number of events, in any order.
 
     Returns:
         The tallies; only rows in ``asked`` may be looked up.
     """
-    num_events, num_types = len(type_ids), len(counted)
+    num_events = len(type_ids)
     cell = np.zeros(num_events + 1, dtype=np.int64)
     for rows in asked:
-        cell[rows.reshape(-1)] = 1
-    np.cumsum(cell, out=cell)
-    num_cells = int(cell[-1]) + 1
-    # Types that are not counted share one line more, which is dropped.
-    line = np.full(max(type_ids.max(initial=0), counted.max(initial=0)) + 1, num_types, dtype=np.int64)
-    line[counted] = np.arange(num_types)
-    place = line.take(type_ids)
-    place *= num_cells
+        cell[rows] = 1
+    cell.cumsum(out=cell)
+    # Types that are not counted share one line more, which is dropped. An event counts from the
+    # cell behind its own on.
+    shape = (num_counted + 1, int(cell[-1]) + 2)
+    place = (lines * shape[1] + 1).take(type_ids)
     place += cell[:-1]
-    shape = (num_types + 1, num_cells)
-    num = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)[:num_types]
-    last = np.full(shape[0] * shape[1], -1, dtype=np.int64)
-    # Not last[place] = rows: the order of assignments to the same element is not promised.
-    np.maximum.at(last, place, np.arange(num_events, dtype=np.int64))
-    last = last.reshape(shape)[:num_types]
-    return TypeTallies(
-        cell=cell, num=np.cumsum(num, axis=1), last=np.maximum.accumulate(last, axis=1, out=last)
-    )
+    num = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)[:num_counted]
+    last = np.empty(shape[0] * shape[1], dtype=np.int64)
+    last.fill(-1)
+    # Where places repeat, the last value given stays: the latest row, because rows ascend.
+    last[place] = np.arange(num_events, dtype=np.int64)
+    last = last.reshape(shape)[:num_counted]
+    return TypeTallies(cell=cell, num=num.cumsum(axis=1), last=np.maximum.accumulate(last, axis=1, out=last))

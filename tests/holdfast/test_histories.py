@@ -48,6 +48,16 @@ def test_search_sorted_in_a_long_range_beside_short_ones() -> None:
         np.testing.assert_array_equal(search_sorted(values, offsets[:-1], offsets[1:], queries), expected)
 
 
+def test_search_sorted_takes_several_queries_per_range() -> None:
+    """Axes in front of the ranges are answered as one query after the other would be."""
+    values, starts, ends = np.array([1, 4, 4, 2, 9]), np.array([0, 3, 5]), np.array([3, 5, 5])
+    queries = np.array([[4, 1, 7], [0, 2, 0], [3, 9, 9]])
+    found = search_sorted(values, starts, ends, queries)
+    expected = [search_sorted(values, starts, ends, query) for query in queries]
+    np.testing.assert_array_equal(found, expected)
+    assert found.tolist() == [[3, 3, 5], [0, 4, 5], [1, 5, 5]]
+
+
 def test_search_sorted_leaves_its_arguments_alone() -> None:
     """Ranges that are all empty included, where the answer is the start itself."""
     starts = np.array([2, 2], dtype=np.int64)

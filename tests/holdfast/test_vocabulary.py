@@ -17,6 +17,16 @@ def test_missing_and_unseen_strings_are_unknown_and_real_ones_start_at_two() -> 
     assert len(vocabulary) == len(values) + 2
 
 
+def test_a_dictionary_is_known_if_training_saw_all_its_strings() -> None:
+    """Missing values are no strings; an empty dictionary holds nothing unknown."""
+    vocabulary = Vocabulary(values=("a", "b"))
+    assert [vocabulary.knows_all(Dictionary(words)) for words in (["b"], [], ["a", "c"])] == [
+        True,
+        True,
+        False,
+    ]
+
+
 def test_equal_dictionaries_are_told_apart_by_identity() -> None:
     """Remembered ids belong to one dictionary, not to another with the same codes."""
     vocabulary = Vocabulary(values=("a", "b"))

@@ -13,11 +13,22 @@ from data_set_builder import shop_mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import CHANNELS, DAY, EVENT_TYPES, REGIONS, START_US, random_histories, small_schema, small_spec
+from builders import (
+    CHANNELS,
+    DAY,
+    EVENT_TYPES,
+    REGIONS,
+    START_US,
+    random_histories,
+    segment_events,
+    small_schema,
+    small_spec,
+)
 from holdfast.calls import Ask
 from holdfast.description import ModelDescription
 from holdfast.encoding import Cutoffs, EncodingSpec, encode
 from holdfast.encoding.encode import Encoded
+from holdfast.encoding.padding import EVENT_INPUTS
 from holdfast.histories import CodedColumn, Histories
 from holdfast.schema import Schema
 from holdfast.tables import Tabled, read_tables
@@ -30,9 +41,8 @@ from training.prepare import prepare
 from training.store import HistoryStore, canonical_tables
 
 NUM_CUSTOMERS = 16
-ARRAYS = ("event_ids", "event_values", "event_days", "event_offsets")
 READOUTS = ("readout_ids", "readout_values", "readout_calendar", "readout_days", "readout_visible")
-COUNTS = ("num_used", "num_truncated", "num_after", "num_unknown")
+COUNTS = ("lengths", "num_used", "num_truncated", "num_after", "num_unknown")
 
 text = st.text(max_size=12)
 texts = st.lists(text, min_size=3, max_size=3, unique=True)
@@ -155,8 +165,12 @@ def encoded(histories: Histories, as_of_us: int, spec: EncodingSpec) -> Encoded:
 
 def assert_same_bits(left: Encoded, right: Encoded) -> None:
     """Compare every array and every count to the last bit, signs of zero and all."""
-    for name in (*ARRAYS, *READOUTS, *COUNTS):
-        mine, other = getattr(left, name), getattr(right, name)
+    events = [segment_events(side, np.arange(len(side.lengths))) for side in (left, right)]
+    for name in (*EVENT_INPUTS, *READOUTS, *COUNTS):
+        mine, other = (
+            flat[name] if name in flat else getattr(side, name)
+            for flat, side in zip(events, (left, right), strict=True)
+        )
         assert (mine.dtype, mine.shape) == (other.dtype, other.shape), name
         assert mine.tobytes() == other.tobytes(), name
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tasks import quiet_trainer, small_task, tiny_config
 from trained import Trained
 
-from builders import DAY, START_US, random_histories
+from builders import DAY, START_US, random_histories, segment_events
 from holdfast.encoding import Cutoffs, encode
 from holdfast.histories import Histories
 from holdfast.wire import Limits, read_customers, write_request
@@ -123,7 +123,10 @@ def test_what_comes_after_a_split_changes_nothing_of_it(split: str, seed: int, a
     model = build_model(task, tiny_config(), task.readouts(task.splits.train))
     cutoffs = Cutoffs.one_each(mine.customer, mine.cutoff_us)
     before, after = (encode(t.histories, cutoffs, model.spec) for t in (task, other))
-    for name in ("event_ids", "event_values", "event_days", "readout_ids", "readout_values"):
+    every = np.arange(cutoffs.num_segments)
+    for name, values in segment_events(before, every).items():
+        assert values.tobytes() == segment_events(after, every)[name].tobytes(), name
+    for name in ("readout_ids", "readout_values"):
         assert getattr(before, name).tobytes() == getattr(after, name).tobytes(), name
 
 

@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from builders import DAY, START_US, histories_of_lengths, random_histories, small_spec
+from builders import DAY, START_US, histories_of_lengths, random_histories, segment_events, small_spec
 from holdfast.encoding import Cutoffs, encode, pad
 from holdfast.encoding.encode import Encoded
+from holdfast.encoding.events import encode_events
 from holdfast.encoding.padding import INPUT_NAMES, pad_many
-from holdfast.encoding.readouts import feature_names, raw_readout_values
+from holdfast.encoding.readouts import Asked, feature_names, raw_readout_values
 from holdfast.encoding.windows import windows_of
 from holdfast.histories import Histories
 
@@ -27,9 +28,7 @@ def random_cutoffs(rng: np.random.Generator, histories: Histories, num: int) -> 
 
 def segment(encoded: Encoded, index: int) -> dict[str, np.ndarray]:
     """Return everything that one single-cutoff segment holds."""
-    rows = slice(encoded.event_offsets[index], encoded.event_offsets[index + 1])
-    parts = {name: getattr(encoded, name)[rows] for name in ("event_ids", "event_values", "event_days")}
-    return parts | {
+    return segment_events(encoded, np.array([index])) | {
         name: getattr(encoded, name)[index] for name in (*PER_READOUT, "num_used", "num_truncated")
     }
 
@@ -124,6 +123,25 @@ def test_what_lies_before_the_window_changes_no_bit() -> None:
         assert_same_bits(expected, segment(alone, 0))
 
 
+def test_events_that_no_cutoff_sees_are_not_encoded() -> None:
+    """Of long histories only what the cutoffs see is encoded; where they see most of it, nothing is moved."""
+    histories = histories_of_lengths(np.random.default_rng(4), np.array([0, 900, 3]))
+    cutoffs = Cutoffs(
+        customer=np.array([1, 0, 2]),
+        offsets=np.array([0, 2, 3, 4]),
+        time_us=START_US + np.array([300, 500, 500, 600]) * DAY,
+    )
+    seen = encode(histories, cutoffs, small_spec(max_events=32, history_days=730))
+    before = int(np.count_nonzero(histories.occurred_at_us[:900] <= cutoffs.time_us[0]))
+    assert len(seen.events.days) == 1 + (900 - before) + 32 + 3
+    whole = encode(histories, cutoffs, small_spec(max_events=900, history_days=730))
+    assert len(whole.events.days) == 1 + 903
+    np.testing.assert_array_equal(
+        segment_events(seen, np.arange(3))["event_days"],
+        segment_events(whole, np.arange(3))["event_days"][-35:],
+    )
+
+
 def test_an_event_at_the_cutoff_is_history_and_one_microsecond_later_is_not() -> None:
     """History is ``occurred_at <= t``; ties at the cutoff belong to it, all of them."""
     histories = histories_of_lengths(np.random.default_rng(0), np.array([3]))
@@ -165,7 +183,7 @@ def test_a_shared_segment_begins_with_the_last_cutoffs_history() -> None:
     shared = Cutoffs(customer=np.zeros(1, dtype=np.int64), offsets=np.array([0, 3]), time_us=time_us)
     encoded = encode(histories, shared, spec)
     assert encoded.lengths[0] == 20
-    days = encoded.event_days
+    days = segment_events(encoded, np.arange(1))["event_days"]
     for visible, cut_day in zip(encoded.readout_visible, encoded.readout_days, strict=True):
         assert (days[:visible] <= cut_day).all()
         assert (days[visible:] > cut_day).all()
@@ -182,7 +200,8 @@ def test_padding_unknown_and_real_values_never_share_an_id() -> None:
     assert (tensors["event_ids"][0, :5] >= 1).all()
     codes = histories.categorical["channel"].codes
     np.testing.assert_array_equal(
-        encoded.event_ids[:, 1], np.where((codes == -1) | (codes == 2), 1, codes + 2)
+        segment_events(encoded, np.arange(2))["event_ids"][:, 1],
+        np.where((codes == -1) | (codes == 2), 1, codes + 2),
     )
     is_unknown = (histories.event_type.codes == 3) | (codes == 2)
     np.testing.assert_array_equal(encoded.num_unknown, [is_unknown[:5].sum(), is_unknown[5:].sum()])
@@ -192,7 +211,8 @@ def test_missing_numbers_have_a_flag_of_their_own() -> None:
     """A missing value is encoded as the mean with its flag set."""
     histories = histories_of_lengths(np.random.default_rng(8), np.array([40]))
     cutoffs = Cutoffs.one_each(np.zeros(1, dtype=np.int64), np.array([START_US + 600 * DAY]))
-    values = encode(histories, cutoffs, small_spec(history_days=3650, max_events=50)).event_values
+    encoded = encode(histories, cutoffs, small_spec(history_days=3650, max_events=50))
+    values = segment_events(encoded, np.arange(1))["event_values"]
     is_missing = np.isnan(histories.numeric["amount"])
     np.testing.assert_array_equal(values[:, 1], is_missing)
     assert (values[is_missing, 0] == 0).all()
@@ -206,8 +226,8 @@ def test_extreme_amounts_stay_finite(amount: float) -> None:
     extreme = {name: np.full_like(column, amount) for name, column in histories.numeric.items()}
     cutoffs = Cutoffs.one_each(np.zeros(1, dtype=np.int64), np.array([START_US + 400 * DAY]))
     encoded = encode(replace(histories, numeric=extreme), cutoffs, small_spec())
-    for name in ("event_values", "readout_values"):
-        assert np.abs(getattr(encoded, name)).max() <= 8.0
+    assert np.abs(segment_events(encoded, np.arange(1))["event_values"]).max() <= 8.0
+    assert np.abs(encoded.readout_values).max() <= 8.0
 
 
 def test_pad_places_every_row_and_nothing_else() -> None:
@@ -277,18 +297,20 @@ def test_readout_features_agree_with_plain_loops() -> None:
     rng = np.random.default_rng(12)
     histories, spec = random_histories(rng, 30), small_spec(max_events=24)
     cutoffs = random_cutoffs(rng, histories, 200)
-    windows = windows_of(histories, cutoffs, max_events=24, history_days=spec.history_days)
-    ids = np.stack(
-        [spec.event_type.ids(histories.event_type.codes, histories.event_type.dictionary)]
-        + [spec.categorical["channel"].ids(c.codes, c.dictionary) for c in histories.categorical.values()],
-        axis=1,
+    windows = windows_of(
+        histories,
+        cutoffs,
+        max_events=24,
+        history_days=spec.history_days,
+        trailing_days=spec.readout.windows_days,
     )
-    raw = raw_readout_values(histories, ids, cutoffs.customer, cutoffs.time_us, windows, spec)
+    asked = Asked.of(histories, cutoffs.time_us, windows)
+    raw = raw_readout_values(histories, encode_events(histories, spec), asked, spec)
     names = feature_names(spec)
-    assert len(names) == raw.shape[1]
+    assert len(names) == len(raw)
     for index in range(200):
         expected = oracle_features(histories, int(cutoffs.customer[index]), int(cutoffs.time_us[index]), spec)
-        actual = {name: raw[index, names.index(name)] for name in expected}
+        actual = {name: raw[names.index(name), index] for name in expected}
         # Sums are taken over quanta of 2**-10; gaps in whole minutes for their spread.
         np.testing.assert_allclose(
             list(actual.values()), list(expected.values()), atol=0.02, err_msg=str(index)

@@ -16,9 +16,9 @@ from holdfast.encoding.tallies import tally_types
 def test_tallies_agree_with_counting(types: list[int], counted: list[int], asked: list[int]) -> None:
     """Counts and last rows before every row asked about; types that are not counted leave no trace."""
     rows = np.minimum(np.array(asked, dtype=np.int64), len(types))
-    tallies = tally_types(
-        np.array(types, dtype=np.int32), np.array(counted, dtype=np.int64), (rows[:5], rows[5:])
-    )
+    lines = np.full(7, len(counted), dtype=np.int64)
+    lines[counted] = np.arange(len(counted))
+    tallies = tally_types(np.array(types, dtype=np.int64), lines, len(counted), (rows[:5], rows[5:]))
     num, last = tallies.num_before(rows), tallies.last_before(rows)
     assert num.shape == last.shape == (len(counted), len(rows))
     for line, counted_type in enumerate(counted):
@@ -32,5 +32,6 @@ def test_tallies_agree_with_counting(types: list[int], counted: list[int], asked
 def test_rows_may_be_asked_about_in_any_shape(shape: tuple[int, int]) -> None:
     """The shape of the rows follows the type, whatever is empty."""
     rows = np.zeros(shape, dtype=np.int64)
-    tallies = tally_types(np.array([4, 2], dtype=np.int32), np.array([2], dtype=np.int64), (rows,))
+    lines = np.array([1, 1, 0, 1, 1], dtype=np.int64)
+    tallies = tally_types(np.array([4, 2], dtype=np.int64), lines, 1, (rows,))
     assert tallies.num_before(rows).shape == tallies.last_before(rows).shape == (1, *shape)
