@@ -32,8 +32,7 @@ def signed_log(values: Float64[ndarray, "..."]) -> Float64[ndarray, "..."]:
 
 def clipped(scaled: Float64[ndarray, "..."]) -> Float32[ndarray, "..."]:
     """Return scaled values within the range that the model knows; the values given are overwritten."""
-    np.maximum(scaled, -MAX_SCALED, out=scaled)
-    np.minimum(scaled, MAX_SCALED, out=scaled)
+    scaled.clip(-MAX_SCALED, MAX_SCALED, out=scaled)
     return scaled.astype(np.float32)
 
 
@@ -48,8 +47,7 @@ def fixed_point(
     """
     units = values / quanta[:, None]
     np.rint(units, out=units)
-    np.maximum(units, -MAX_FIXED_POINT, out=units)
-    np.minimum(units, MAX_FIXED_POINT, out=units)
+    units.clip(-MAX_FIXED_POINT, MAX_FIXED_POINT, out=units)
     whole: ndarray = units.astype(np.int64)
     return whole
 
