@@ -5,14 +5,15 @@ It deliberately does not know cutoffs, labels or models.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from holdfast.errors import ArtifactError
 from training.canonical import customers_table, events_table, labels_table
@@ -21,9 +22,14 @@ from training.entry import CONFIG_DIR, run_entry
 from training.prepare_summary import summary
 from training.sources import count_rows, file_states, scan_sources
 from training.store import HistoryStore, write_store
+from training.store.making import Progress as TellProgress
+from training.store.making import Tables
 from training.store.place import only_writer
-from training.store.writer import Progress as TellProgress
-from training.store.writer import Tables
+
+USUAL_ROWS_PER_SECOND = 1.5e6
+"""Of simulated events on two cores; a guess at any other data and machine, made before anything is read."""
+
+WORTH_ANNOUNCING_SECONDS = 5.0
 
 
 def prepare(
@@ -32,6 +38,7 @@ def prepare(
     store_dir: Path,
     force: bool = False,
     progress: TellProgress = lambda *_: None,
+    announce: Callable[[int], None] = lambda _: None,
 ) -> HistoryStore:
     """Return the history store of a data set, made anew only where it is not up to date.
 
@@ -40,6 +47,7 @@ def prepare(
         store_dir: Where the store lies or shall lie.
         force: Whether a store that is up to date is made anew all the same.
         progress: Told the step at work and the share of it that is done.
+        announce: Told before the work how many source rows there are.
 
     Returns:
         The opened store.
@@ -58,21 +66,29 @@ def prepare(
     with only_writer(store_dir, tell_waiting=lambda: progress("waiting for another run", 0.0)):
         # Another run may have made it meanwhile, or a killed one have set it aside.
         current = None if force else _current(store_dir, fingerprint)
-        return current or _make(config, store_dir, fingerprint, progress)
+        return current or _make(config, store_dir, fingerprint, progress, announce)
 
 
-def _make(config: DataConfig, store_dir: Path, fingerprint: str, progress: TellProgress) -> HistoryStore:
+def _make(
+    config: DataConfig,
+    store_dir: Path,
+    fingerprint: str,
+    progress: TellProgress,
+    announce: Callable[[int], None],
+) -> HistoryStore:
     sources = scan_sources(config.sources)
     tables = Tables(
         events=events_table(config, sources),
         customers=customers_table(config, sources),
         labels=labels_table(config, sources),
     )
+    source_rows = count_rows(sources, config.sources)
+    announce(sum(source_rows.values()))
     write_store(
         tables,
         config,
         store_dir=store_dir,
-        source_rows=count_rows(sources, config.sources),
+        source_rows=source_rows,
         fingerprint=fingerprint,
         progress=progress,
     )
@@ -122,10 +138,21 @@ def simulated_folder(config: DataConfig) -> Path:
 @contextmanager
 def shown_progress(console: Console) -> Iterator[TellProgress]:
     """Show a progress bar while something is prepared; yields what tells it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    elapsed, left = TimeElapsedColumn(), TimeRemainingColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), elapsed, TextColumn("left:"), left)
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task("", total=1.0)
-        yield lambda step, share: bars.update(task, description=step, completed=share)
+        at_work = ""
+
+        def tell(step: str, share: float) -> None:
+            nonlocal at_work
+            if step != at_work:
+                # What is left of a step follows from its own speed.
+                bars.reset(task, description=step)
+                at_work = step
+            bars.update(task, completed=share)
+
+        yield tell
 
 
 def prepare_shown(
@@ -133,6 +160,13 @@ def prepare_shown(
 ) -> HistoryStore:
     """Prepare with a progress bar and print what came of it; see :func:`prepare`."""
     steps: set[str] = set()
+
+    def announce(num_rows: int) -> None:
+        seconds = num_rows / USUAL_ROWS_PER_SECOND
+        if seconds >= WORTH_ANNOUNCING_SECONDS:
+            duration = timedelta(seconds=round(seconds))
+            console.print(f"preparing {config.name}: {num_rows:,} rows, about {duration}")
+
     with shown_progress(console) as show:
 
         def progress(step: str, share: float) -> None:
@@ -142,7 +176,7 @@ def prepare_shown(
         # Simulated before the clock starts: it is no part of preparing.
         ensure_simulated_sources(config, progress=show)
         begin = time.perf_counter()
-        store = prepare(config, store_dir=store_dir, force=force, progress=progress)
+        store = prepare(config, store_dir=store_dir, force=force, progress=progress, announce=announce)
         seconds = time.perf_counter() - begin
     console.print(summary(store, seconds=seconds if "reading" in steps else None))
     return store

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from holdfast.errors import DataError, RunError
 from training.data_config import DataConfig
-from training.prepare import prepare, simulated_folder
+from training.prepare import prepare, prepare_shown, simulated_folder
 from training.prepare_summary import summary
 from training.store import HistoryStore
 
@@ -78,6 +78,20 @@ def test_whatever_changes_is_prepared_again(tmp_path: Path, change: str) -> None
     assert "reading" in steps
     assert store.schema.lookback_days == mapping["lookback_days"]
     assert store.index.num_events == (5 if change == "source" else 7)
+
+
+def test_it_says_beforehand_how_long_it_will_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before anything is read, where it takes long enough to be told; not where nothing is to be done."""
+    config = shop_config(tmp_path / "data")
+
+    def told() -> str:
+        with (tmp_path / "terminal").open("w") as file:
+            prepare_shown(config, store_dir=tmp_path / "store", console=Console(width=160, file=file))
+        return (tmp_path / "terminal").read_text()
+
+    monkeypatch.setattr("training.prepare.USUAL_ROWS_PER_SECOND", 0.1)
+    assert told().startswith("preparing shop: 7 rows, about 0:01:10\n")
+    assert "about" not in told()
 
 
 def test_an_empty_folder_is_a_fine_place(tmp_path: Path) -> None:

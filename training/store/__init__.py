@@ -4,9 +4,13 @@ It deliberately does not know SQL, YAML or models.
 
     layout   names of files and the index
     columns  flat .npy columns, appended and memory-mapped
+    coding   text as codes, numbered by the order of the strings at the end
     order    where a part's rows belong
+    stream   events that come customer by customer, a chunk in memory at a time
     parts    a canonical table split by customer, one part in memory at a time
-    rows     the rows of one part to flat columns
+    rows     the rows of some customers to flat columns
+    tally    rows that cannot be used, and when they are too many
+    making   all tables to columns, by one pass or part by part
     place    one writer at a time, complete or not at all
     writer   canonical tables to a store, renamed into place when complete
     reader   HistoryStore: verified, memory-mapped

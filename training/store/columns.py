@@ -15,6 +15,8 @@ from numpy.lib import format as npy
 from holdfast.errors import ArtifactError
 from training.store.layout import FileEntry
 
+RENUMBERED_AT_ONCE = 1 << 20
+
 
 class ColumnWriter:
     """Appends to one .npy file whose length is known only at the end."""
@@ -36,6 +38,20 @@ class ColumnWriter:
         self._file.write(data)
         self._crc32 = zlib.crc32(data, self._crc32)
         self.length += len(values)
+
+    def renumber(self, number: ndarray) -> None:
+        """Replace every value ``v`` written so far by ``number[v]``."""
+        if (number[:-1] == np.arange(len(number) - 1)).all():
+            return
+        self._crc32, position = 0, self._data_start
+        with self._path.open("rb") as written:
+            written.seek(position)
+            self._file.flush()
+            self._file.seek(position)
+            while len(values := np.fromfile(written, dtype=self._dtype, count=RENUMBERED_AT_ONCE)):
+                data = number.take(values).astype(self._dtype, copy=False).view(np.uint8).data
+                self._file.write(data)
+                self._crc32 = zlib.crc32(data, self._crc32)
 
     def finish(self) -> FileEntry:
         """Put the length into the header and close the file."""
@@ -86,6 +102,10 @@ class ColumnWriters:
     def length(self, file: str) -> int:
         """Return how many values a column has so far."""
         return self._writers[file].length
+
+    def renumber(self, file: str, number: ndarray) -> None:
+        """Replace every value ``v`` of a column by ``number[v]``; -1 takes the last entry, itself -1."""
+        self._writers[file].renumber(number)
 
     def finish(self) -> dict[str, FileEntry]:
         """Complete every column."""

@@ -25,16 +25,21 @@ def sorted_order(
     return by_time[np.argsort(customer[by_time], kind="stable")]
 
 
-def customers_of(customer_id: pl.Series) -> tuple[pl.Series, Int32[ndarray, " row"]]:
-    """Return the distinct ids, sorted, and the position of every row's id among them."""
-    # Most tables come customer by customer, and one look-up per run of rows is then enough.
+def runs_of(customer_id: pl.Series) -> tuple[pl.Series, Int64[ndarray, " run"]]:
+    """Return the id of every run of equal ids, and its length."""
     is_start = customer_id.ne_missing(customer_id.shift(1)).to_numpy().copy()
     is_start[:1] = True
     starts = np.flatnonzero(is_start)
     heads = customer_id if len(starts) == len(customer_id) else customer_id.gather(starts)
+    return heads, np.diff(starts, append=len(customer_id))
+
+
+def customers_of(customer_id: pl.Series) -> tuple[pl.Series, Int32[ndarray, " row"]]:
+    """Return the distinct ids, sorted, and the position of every row's id among them."""
+    # Most tables come customer by customer, and one look-up per run of rows is then enough.
+    heads, lengths = runs_of(customer_id)
     ids = heads.unique().sort()
-    positions = physical_codes(heads.cast(pl.Enum(ids)))
-    return ids, np.repeat(positions, np.diff(starts, append=len(customer_id)))
+    return ids, np.repeat(physical_codes(heads.cast(pl.Enum(ids))), lengths)
 
 
 def last_of_each(

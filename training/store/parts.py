@@ -20,13 +20,16 @@ class Parts:
         num_parts: How many parts there are; every customer's rows lie in one of them.
     """
 
-    def __init__(self, table: CanonicalTable, *, num_parts: int, folder: Path) -> None:
+    def __init__(
+        self, table: CanonicalTable, *, num_parts: int, folder: Path, frame: pl.DataFrame | None = None
+    ) -> None:
         """Read the table: into memory if it is one part, else into one file per part.
 
         Args:
             table: The table.
             num_parts: How many parts.
             folder: An empty folder for the parts; must not exist yet.
+            frame: All rows, where they have been read already and there is one part.
 
         Raises:
             DataError: The query fails while it runs.
@@ -35,8 +38,11 @@ class Parts:
         self.table = table
         self.num_parts = num_parts
         self._folder = folder
-        self._frame: pl.DataFrame | None = None
+        self._frame = frame
         self._is_all_usable = False
+        if frame is not None:
+            assert num_parts == 1, "what is in memory need not be split"
+            return
         with polars_reasons(f"data.{table.name}.sql", table.name, what="the query fails while it runs"):
             if num_parts == 1:
                 self._frame = table.frame.collect(engine="streaming")
@@ -50,13 +56,6 @@ class Parts:
         self._is_all_usable = set(counts) <= {0}
         reasons = enumerate(self.table.reasons, start=1)
         return sum(counts.values()), {text: counts[number] for number, text in reasons if number in counts}
-
-    def distinct(self, column: str) -> pl.Series:
-        """Return the distinct strings of a text column over all usable rows, sorted."""
-        rows = self._scan() if self._is_all_usable else self._scan().filter(pl.col(REASON) == 0)
-        return (
-            rows.select(pl.col(column).drop_nulls().unique()).collect(engine="streaming").to_series().sort()
-        )
 
     def take(self, number: int) -> pl.DataFrame:
         """Return the usable rows of one part and forget them: each part can be taken once."""

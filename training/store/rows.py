@@ -4,8 +4,8 @@ It deliberately does not know how a part came about. Customers stand in the orde
 within a part, part after part.
 """
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +16,31 @@ from numpy import ndarray
 from holdfast.histories import ALWAYS_US
 from holdfast.schema import Schema
 from training.store import layout
+from training.store.coding import Coding
 from training.store.columns import ColumnWriters
-from training.store.order import count, customers_of, last_of_each, physical_codes, sorted_order
+from training.store.order import count, customers_of, last_of_each, sorted_order
 from training.store.parts import Parts
 
 
-class Coding:
-    """Codes the text columns of a table by its distinct strings over all parts, sorted."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomerRows:
+    """Usable events of some customers, all of each.
 
-    def __init__(self, parts: Parts | None, files: Mapping[str, str]) -> None:
-        """Collect the distinct strings.
+    Attributes:
+        ids: The customers' ids, ascending.
+        customer: Whose a row is, as a position among them.
+        frame: The other canonical columns.
+    """
 
-        Args:
-            parts: The table, or None where the data set has none.
-            files: File of the codes by column.
-        """
-        nothing = pl.Series([], dtype=pl.String)
-        self.files = files
-        self.values = {name: nothing if parts is None else parts.distinct(name) for name in files}
-        self._types = {name: pl.Enum(values) for name, values in self.values.items()}
+    ids: pl.Series
+    customer: Int32[ndarray, " row"]
+    frame: pl.DataFrame
 
-    def codes(self, name: str, column: pl.Series) -> Int32[ndarray, " row"]:
-        """Return the codes of a column; -1 where it is missing."""
-        return physical_codes(column.cast(self._types[name]))
-
-    def write(self, folder: Path) -> list[str]:
-        """Write the strings of every column and return the files."""
-        written = []
-        for name, values in self.values.items():
-            written.append(layout.dictionary_file(self.files[name]))
-            values.alias("value").to_frame().write_parquet(folder / written[-1])
-        return written
+    @classmethod
+    def of(cls, frame: pl.DataFrame) -> "CustomerRows":
+        """Return rows in any order with their customers."""
+        ids, customer = customers_of(frame["customer_id"])
+        return cls(ids=ids, customer=customer, frame=frame.drop("customer_id"))
 
 
 class EventRows:
@@ -59,17 +53,14 @@ class EventRows:
         notices: What was seen and counted.
     """
 
-    def __init__(
-        self, schema: Schema, writers: ColumnWriters, parts: Parts, *, drop_duplicates: bool
-    ) -> None:
-        """Collect the strings of every text column and begin every column."""
-        self._parts = parts
+    def __init__(self, schema: Schema, writers: ColumnWriters, *, drop_duplicates: bool) -> None:
+        """Begin every column."""
         self._writers = writers
         self._drop_duplicates = drop_duplicates
         names = (layout.EVENT_TYPE, *schema.categorical_fields)
-        self._coding = Coding(parts, {name: layout.field_file(name) for name in names})
+        self._coding = Coding({name: layout.field_file(name) for name in names})
         self._numbers = schema.numeric_fields
-        self._type_counts = np.zeros(len(self._coding.values[layout.EVENT_TYPE]), dtype=np.int64)
+        self._type_counts = np.zeros(0, dtype=np.int64)
         self.num_customers = 0
         self.first_us, self.last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
         self.notices: dict[str, int] = {}
@@ -89,28 +80,21 @@ class EventRows:
     @property
     def event_types(self) -> dict[str, int]:
         """The number of events so far by type, most frequent first."""
-        names = self._coding.values[layout.EVENT_TYPE].to_list()
+        names = self._coding.met(layout.EVENT_TYPE).to_list()
         counted = zip(names, self._type_counts.tolist(), strict=True)
         return dict(sorted(counted, key=lambda pair: (-pair[1], pair[0])))
 
-    def write(self, number: int) -> pl.Series:
-        """Write one part.
-
-        Returns:
-            The ids of its customers, in the order of their rows.
-        """
-        frame = self._parts.take(number)
-        ids, customer = customers_of(frame["customer_id"])
-        frame = frame.drop("customer_id")
+    def write(self, rows: CustomerRows) -> None:
+        """Write the events of some customers, who follow those written before."""
+        frame, customer = rows.frame, rows.customer
         time_us = frame["occurred_at"].to_numpy()
         order = sorted_order(customer, time_us)
         order = self._settle_duplicates(frame, customer, time_us, order)
         taken = customer if order is None else customer[order]
-        counts = np.bincount(taken, minlength=len(ids))
+        counts = np.bincount(taken, minlength=len(rows.ids))
         self._writers.append(layout.EVENT_OFFSETS, self.num_rows + np.cumsum(counts, dtype=np.int64))
         self._write_columns(frame, time_us, order)
-        self.num_customers += len(ids)
-        return ids
+        self.num_customers += len(rows.ids)
 
     def _write_columns(self, frame: pl.DataFrame, time_us: ndarray, order: ndarray | None) -> None:
         if len(time_us):
@@ -124,7 +108,9 @@ class EventRows:
             codes = _taken(self._coding.codes(name, frame[name]), order)
             self._writers.append(self._coding.files[name], codes)
             if name == layout.EVENT_TYPE:
-                self._type_counts += np.bincount(codes, minlength=len(self._type_counts))
+                counts = np.bincount(codes, minlength=len(self._type_counts))
+                counts[: len(self._type_counts)] += self._type_counts
+                self._type_counts = counts
 
         def write_number(name: str) -> None:
             self._writers.append(layout.field_file(name), _taken(_float32(frame[name]), order))
@@ -158,8 +144,8 @@ class EventRows:
         return np.flatnonzero(kept) if order is None else order[kept]
 
     def write_dictionaries(self, folder: Path) -> list[str]:
-        """Write the strings behind the codes and return the files."""
-        return self._coding.write(folder)
+        """Settle the codes, write the strings behind them and return the files."""
+        return self._coding.write(folder, self._writers)
 
 
 class VersionRows:
@@ -170,7 +156,7 @@ class VersionRows:
         self._parts = parts
         self._writers = writers
         text = schema.categorical_attributes
-        self._coding = Coding(parts, {name: layout.attribute_file(name) for name in text})
+        self._coding = Coding({name: layout.attribute_file(name) for name in text})
         self._numbers = schema.numeric_attributes
         self.notices: dict[str, int] = {}
         writers.create(layout.VERSION_OFFSETS, np.int64)
@@ -206,8 +192,8 @@ class VersionRows:
         self._writers.append(layout.VERSION_OFFSETS, start + np.cumsum(counts, dtype=np.int64))
 
     def write_dictionaries(self, folder: Path) -> list[str]:
-        """Write the strings behind the codes and return the files."""
-        return self._coding.write(folder)
+        """Settle the codes, write the strings behind them and return the files."""
+        return self._coding.write(folder, self._writers)
 
 
 class LabelRows:

@@ -9,13 +9,14 @@ import pytest
 from data_set_builder import DAY_US, START_US, days_later, shop_config, shop_events
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from store_cases import HARD, ROW, customers_in, hard_tables
 
 from holdfast.errors import DataError
 from holdfast.histories import ALWAYS_US
 from training.canonical import REASON
 from training.data_config import DataConfig
 from training.prepare import prepare
-from training.store import HistoryStore, writer
+from training.store import HistoryStore, making
 
 HARD_TEXTS = [
     "\x00",
@@ -40,45 +41,6 @@ def stored(folder: Path, tables: dict[str, pl.DataFrame], **changes: Any) -> His
     return HistoryStore.open(folder / "store")
 
 
-def customers_in(store: HistoryStore) -> dict[str, dict[str, Any]]:
-    """Return everything the store knows, by customer id, as plain values: whatever the customers' order."""
-    h, known = store.histories, {}
-    for row, customer_id in enumerate(store.customer_ids.to_list()):
-        events = slice(h.offsets[row], h.offsets[row + 1])
-        versions = slice(h.attributes.offsets[row], h.attributes.offsets[row + 1])
-        known[customer_id] = {
-            "time": h.occurred_at_us[events].tolist(),
-            "type": texts(h.event_type, events),
-            **{name: texts(column, events) for name, column in h.categorical.items()},
-            **{name: numbers(column[events]) for name, column in h.numeric.items()},
-            "valid_from": h.attributes.valid_from_us[versions].tolist(),
-            **{f"attribute {n}": texts(c, versions) for n, c in h.attributes.categorical.items()},
-            **{f"attribute {n}": numbers(c[versions]) for n, c in h.attributes.numeric.items()},
-            "labels": labels_of(store, row),
-        }
-    return known
-
-
-def texts(column: Any, rows: slice) -> list[str | None]:
-    """Return the strings behind codes."""
-    values = (*column.dictionary.values, None)
-    return [values[code] for code in column.codes[rows]]
-
-
-def numbers(column: Any) -> list[float | None]:
-    """Return numbers, None where missing."""
-    return [None if np.isnan(value) else float(value) for value in column]
-
-
-def labels_of(store: HistoryStore, row: int) -> list[tuple[Any, ...]]:
-    """Return a customer's labels."""
-    if store.labels is None:
-        return []
-    own = np.flatnonzero(store.labels.customer == row)
-    columns = [numbers(column[own]) for column in store.labels.values.values()]
-    return list(zip(store.labels.cutoff_us[own].tolist(), *columns, strict=True))
-
-
 def test_sorts_by_customer_and_time_and_keeps_ties_as_given(tmp_path: Path) -> None:
     """Rows in any order become histories; events at the same instant stay in the order of the query."""
     store = stored(tmp_path, {"events": shop_events()})
@@ -95,15 +57,6 @@ def test_sorts_by_customer_and_time_and_keeps_ties_as_given(tmp_path: Path) -> N
     assert (index.first_event_us, index.last_event_us) == (START_US, START_US + 5 * DAY_US)
     assert (index.observed_from_us, index.observed_until_us) == (START_US, START_US + 5 * DAY_US)
     assert dict(index.event_types) == {"purchase": 4, "visit": 2, "return": 1}
-
-
-ROW = st.tuples(
-    st.sampled_from(["a", "b", "c", "d", "e", "ü", "\x00", "long " * 20]),
-    st.integers(0, 3),
-    st.sampled_from(["purchase", "visit"]),
-    st.sampled_from([None, 1.5, -2.0]),
-    st.sampled_from([None, "web", "", "🛒"]),
-)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
@@ -131,47 +84,6 @@ def test_agrees_with_a_plain_sort_for_any_number_of_parts(
     assert known == expected
 
 
-def hard_tables() -> dict[str, pl.DataFrame]:
-    """Return events, attributes and labels in which everything happens that may."""
-    rng = np.random.default_rng(5)
-    ids = [f"c{number}" for number in rng.integers(0, 40, 500)]
-    events = pl.DataFrame(
-        {
-            "customer_id": ids,
-            "occurred_at": days_later(*rng.integers(0, 20, 500).tolist()),
-            "event_type": rng.choice(["purchase", "visit", "return"], 500),
-            "amount": np.round(rng.normal(10, 5, 500), 2),
-            "channel": rng.choice(["web", "shop", ""], 500),
-        }
-    )
-    customers = pl.DataFrame(
-        {
-            "customer_id": [f"c{number}" for number in rng.integers(0, 60, 120)],
-            "valid_from": [None, *days_later(*rng.integers(0, 3, 119).tolist())],
-            "region": rng.choice(["north", "south"], 120),
-            "age": rng.integers(18, 90, 120),
-        }
-    )
-    labels = pl.DataFrame(
-        {
-            "customer_id": [f"c{number}" for number in rng.integers(0, 60, 90)],
-            "cutoff": days_later(*rng.integers(5, 8, 90).tolist()),
-            "churned": rng.integers(0, 2, 90),
-            "spend": np.round(rng.normal(50, 5, 90), 2),
-        }
-    )
-    return {"events": events, "customers": customers, "labels": labels}
-
-
-HARD = {
-    "customers": {
-        "sql": "SELECT * FROM customers",
-        "attributes": {"region": {"kind": "categorical"}, "age": {"kind": "numeric"}},
-    },
-    "labels": {"sql": "SELECT * FROM labels"},
-}
-
-
 @pytest.mark.parametrize("rows_per_part", [701, 100, 23])
 def test_parts_change_nothing_but_the_order_of_customers(tmp_path: Path, rows_per_part: int) -> None:
     """Events, attribute versions, labels, dictionaries and counts do not depend on the number of parts."""
@@ -195,7 +107,7 @@ def test_parts_change_nothing_but_the_order_of_customers(tmp_path: Path, rows_pe
 
 def test_the_number_of_parts_has_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A tiny rows_per_part does not open a file per row."""
-    monkeypatch.setattr(writer, "MAX_PARTS", 3)
+    monkeypatch.setattr(making, "MAX_PARTS", 3)
     steps: list[float] = []
     config = shop_config(tmp_path / "data", hard_tables(), limits={"rows_per_part": 1}, **HARD)
     prepare(
