@@ -23,7 +23,10 @@ from training.simulate.config import simulation_config
 
 MEBIBYTE = 2**20
 ONLINE_RETAIL_GOAL_SECONDS = 3.0
-EVENTS_PER_SECOND_GOAL = 1e6
+EVENTS_PER_SECOND_GOAL = 2e6
+SMALL_EVENTS, LARGE_EVENTS = 1_000_000, 100_000_000
+COST_RATIO_GOAL = 1.3
+LARGE_PEAK_GOAL_MEBIBYTES = 4_096.0
 EVENTS_PER_CUSTOMER = 56.0
 """About what a customer of the simulated data set leaves; the number that counts is read off the store."""
 
@@ -31,7 +34,8 @@ EVENTS_PER_CUSTOMER = 56.0
 def data_config(name: str, data_root: Path, *overrides: str) -> dict[str, Any]:
     """Return ``conf/data/<name>.yaml`` as plain values, with its sources under a folder."""
     with initialize_config_dir(version_base=None, config_dir=str(ROOT / "conf")):
-        settings = compose("prepare", overrides=[f"data={name}", f"data_root={data_root}", *overrides])
+        places = (f"data_root={data_root}", f"simulated_root={data_root}")
+        settings = compose("prepare", overrides=[f"data={name}", *places, *overrides])
         plain = OmegaConf.to_container(settings.data, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -74,12 +78,17 @@ def measure_real(data_root: Path, folder: Path, *, repeats: int) -> list[Figure]
     ]
 
 
-def measure_simulated(num_events: int, folder: Path, *, repeats: int) -> list[Figure]:
-    """Simulate about so many events once, and prepare them several times, each in a fresh process."""
+def simulated_config(num_events: int, data_root: Path) -> dict[str, Any]:
+    """Return the simulated data set with about so many events, under a folder of its own."""
     customers = round(num_events / EVENTS_PER_CUSTOMER)
     # No cutoffs: the truth is simulated forward many times over, and preparing does not read it.
     overrides = (f"data.simulate.num_customers={customers}", "data.simulate.cutoffs=[]")
-    plain = data_config("simulated", folder / "raw", *overrides)
+    return data_config("simulated", data_root, *overrides)
+
+
+def measure_simulated(num_events: int, folder: Path, *, repeats: int) -> list[Figure]:
+    """Simulate about so many events once, and prepare them several times, each in a fresh process."""
+    plain = simulated_config(num_events, folder / "raw")
     made = run_in_child(simulate_anew, plain)
     runs = [run_in_child(prepare_anew, plain, folder / "simulated") for _ in range(repeats)]
     events = runs[0].value[0]
@@ -106,13 +115,78 @@ def measure_simulated(num_events: int, folder: Path, *, repeats: int) -> list[Fi
     ]
 
 
+def measure_large(folder: Path, *, repeats: int) -> list[Figure]:
+    """Prepare many events once, and a hundredth of them before and after: what one costs in the two.
+
+    The small data set is prepared on either side, so that a slow minute of the machine meets both.
+    """
+    plain = {num: simulated_config(num, folder / str(num)) for num in (SMALL_EVENTS, LARGE_EVENTS)}
+    run_in_child(simulate_anew, plain[SMALL_EVENTS])
+    made = run_in_child(simulate_anew, plain[LARGE_EVENTS])
+
+    def small() -> list[float]:
+        runs = [run_in_child(prepare_anew, plain[SMALL_EVENTS], folder / "small") for _ in range(repeats)]
+        return [run.seconds / run.value[0] for run in runs]
+
+    before = small()
+    run = run_in_child(prepare_anew, plain[LARGE_EVENTS], folder / "large")
+    cost, small_cost = run.seconds / run.value[0], statistics.median(before + small())
+    name = f"simulated, {run.value[0]:,} events to store"
+    return [
+        Figure(name=name, value=1 / cost, unit="events/s", goal=EVENTS_PER_SECOND_GOAL, better="higher"),
+        Figure(
+            name=f"{name}: an event's cost beside that at {SMALL_EVENTS:,}",
+            value=cost / small_cost,
+            unit="times",
+            goal=COST_RATIO_GOAL,
+            better="lower",
+        ),
+        Figure(
+            name=f"{name}: peak memory",
+            value=run.peak_bytes / MEBIBYTE,
+            unit="MiB",
+            goal=LARGE_PEAK_GOAL_MEBIBYTES,
+            better="lower",
+        ),
+        Figure(
+            name="simulating them, without the truth",
+            value=made.value / made.seconds,
+            unit="events/s",
+            goal=None,
+            better="higher",
+        ),
+        Figure(
+            name="simulating them: peak memory",
+            value=made.peak_bytes / MEBIBYTE,
+            unit="MiB",
+            goal=None,
+            better="lower",
+        ),
+    ]
+
+
 def main() -> None:
-    """Measure both data sets and keep the result."""
+    """Measure both data sets, or the large one alone, and keep the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=10_000_000, help="about how many events to simulate")
     parser.add_argument("--repeats", type=int, default=3, help="how often each data set is prepared")
+    parser.add_argument(
+        "--large",
+        action="store_true",
+        help=f"instead, {LARGE_EVENTS:,} events beside {SMALL_EVENTS:,}: minutes, and 6 GB of disk",
+    )
     arguments = parser.parse_args()
     console = Console(stderr=True)
+    if arguments.large:
+        console.print(f"simulating and preparing about {LARGE_EVENTS:,} events ...", style="dim")
+        with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
+            figures = measure_large(Path(name), repeats=arguments.repeats)
+        method = (
+            f"one run, beside the median of {2 * arguments.repeats} small ones, half of them before and half "
+            "after it; each in a fresh process, imports not counted"
+        )
+        report("prepare_large", figures, method=method)
+        return
     data_root = Path(os.environ.get("HOLDFAST_DATA", "data"))
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
         folder = Path(name)
