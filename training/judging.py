@@ -206,7 +206,7 @@ def predictions_from(raw: RawOutputs, schema: Schema, levels: tuple[float, ...])
         median={name: median.numpy() for name, median in medians.items()},
         survival={
             target.name: answers[f"{target.name}_survival"].numpy()
-            for target in task.schema.targets
+            for target in schema.targets
             if target.kind == "time_to_event"
         },
     )

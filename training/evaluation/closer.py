@@ -5,7 +5,7 @@ of its difference to all customers says so, allowing for how many groups were lo
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Int64
@@ -14,6 +14,7 @@ from numpy import ndarray
 from holdfast.histories import Histories
 from holdfast.schema import Schema
 from training.evaluation.groups import Grouping, groupings
+from training.evaluation.questions import Interval
 from training.evaluation.standing import standing_of
 from training.evaluation.subsets import METRICS, Known, intervals
 from training.evaluation.typical import TypicalCurve, typical_curves
@@ -22,9 +23,6 @@ from training.labels import Labels
 from training.metrics.bootstrap import Bootstrap, Sample, num_replicates_for
 from training.outcomes import Outcomes, Predictions
 from training.splits import iso
-
-if TYPE_CHECKING:
-    from training.evaluation.result import Interval
 
 
 class GroupResult(TypedDict):
@@ -38,7 +36,7 @@ class GroupResult(TypedDict):
     num_customers: int
     mean: float
     predicted: float
-    metrics: "dict[str, Interval]"
+    metrics: dict[str, Interval]
 
 
 class GroupingResult(TypedDict):
@@ -55,7 +53,7 @@ class CutoffResult(TypedDict):
     num_readouts: int
     mean: float
     predicted: float
-    models: "dict[str, dict[str, Interval]]"
+    models: dict[str, dict[str, Interval]]
 
 
 class TargetLook(TypedDict):
@@ -67,7 +65,7 @@ class TargetLook(TypedDict):
 
     name: str
     horizon_days: int
-    whole: "dict[str, Interval]"
+    whole: dict[str, Interval]
     groupings: list[GroupingResult]
     num_compared: int
     weakest: list[Weakness]

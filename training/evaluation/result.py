@@ -5,7 +5,7 @@ It deliberately does not know how predictions were made, and draws nothing:
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import numpy as np
 from jaxtyping import Int64
@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema, Target
+from training.evaluation.closer import TargetLook
 from training.evaluation.questions import (
     TRUTH,
     Interval,
@@ -27,9 +28,6 @@ from training.metrics.bootstrap import CONFIDENCE, Bootstrap, num_replicates_for
 from training.metrics.curves import decile_rows, gains_points, reliability_bins, roc_points
 from training.outcomes import Outcomes, Predictions
 from training.splits import iso
-
-if TYPE_CHECKING:
-    from training.evaluation.closer import TargetLook
 
 FORM = 1
 
@@ -95,7 +93,7 @@ class EvaluationResult(TypedDict):
     confidence: float
     targets: list[TargetResult]
     seconds: NotRequired[float]
-    closer: NotRequired["list[TargetLook]"]
+    closer: NotRequired[list[TargetLook]]
 
 
 def evaluate(

@@ -5,21 +5,18 @@ It deliberately does not know which readouts: groups of customers and single cut
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool
 from numpy import ndarray
 
 from holdfast.schema import Target
+from training.evaluation.questions import Interval
 from training.metrics.amount import amount_metrics
 from training.metrics.bootstrap import Bootstrap, Sample
 from training.metrics.probability import probability_metrics
 from training.metrics.ranking import ratio
 from training.outcomes import Outcomes, Predictions
-
-if TYPE_CHECKING:
-    from training.evaluation.result import Interval
 
 FEWEST_READOUTS = 100
 FEWEST_OF_EACH = 20
@@ -94,7 +91,7 @@ class Known:
         return num >= FEWEST_READOUTS and fewest >= FEWEST_OF_EACH
 
 
-def intervals(samples: Mapping[str, Sample]) -> "dict[str, Interval]":
+def intervals(samples: Mapping[str, Sample]) -> dict[str, Interval]:
     """Return values with their intervals, None where one is not defined."""
     found: dict[str, Interval] = {}
     for metric, sample in samples.items():

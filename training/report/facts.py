@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from holdfast.histories import Histories, prefix_sum
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema, Target
-from training.evaluation.result import unit_of
+from training.evaluation.questions import unit_of
 from training.labels import Labeller
 from training.outcomes import Outcomes
 from training.report.context import CutoffFacts, DataFacts, Eligibility, SplitFacts

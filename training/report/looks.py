@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.evaluation.closer import GroupResult, TargetLook
-from training.evaluation.result import EvaluationResult, Interval, TargetResult
+from training.evaluation.questions import Interval
+from training.evaluation.result import EvaluationResult, TargetResult
 from training.evaluation.subsets import FEWEST_OF_EACH, FEWEST_READOUTS, METRICS
 from training.evaluation.weakness import Weakness
 from training.report.charts.people import cutoffs_chart, groups_chart, typical_chart

@@ -5,7 +5,8 @@ It deliberately gives plain text: the page escapes it and lays it out.
 
 from dataclasses import dataclass
 
-from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, ModelResult, TargetResult
+from training.evaluation.questions import TRUTH
+from training.evaluation.result import EvaluationResult, HorizonResult, ModelResult, TargetResult
 from training.report.wording import amount, percent, value_of
 
 RIGHT, FAR_OFF = 0.02, 0.05

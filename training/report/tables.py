@@ -6,7 +6,8 @@ It deliberately computes nothing: every figure stands in the result or the conte
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
+from training.evaluation.questions import TRUTH, Interval
+from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
 from training.evaluation.table import Column, best_models
 from training.report.context import ReportContext
 from training.report.wording import amount, moment, percent

@@ -10,7 +10,8 @@ from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
+from training.evaluation.questions import TRUTH, Interval
+from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
 from training.report.svg import FAINT, SERIES
 from training.report.wording import value_of
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 import matplotlib as mpl
 from markupsafe import Markup
 
-from training.evaluation.result import TRUTH, EvaluationResult, HorizonResult, Interval, TargetResult
+from training.evaluation.questions import TRUTH, Interval
+from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
 from training.report.charts.frame import (
     MARKERS,
     draw_interval,

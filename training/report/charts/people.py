@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 
 from training.evaluation.closer import TargetLook
-from training.evaluation.result import EvaluationResult, Interval
+from training.evaluation.questions import Interval
+from training.evaluation.result import EvaluationResult
 from training.evaluation.typical import TypicalCurve
 from training.report.charts.frame import (
     MARKERS,
