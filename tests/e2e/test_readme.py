@@ -185,8 +185,8 @@ def test_the_plan_is_that_of_the_day(business: Business) -> None:
     np.testing.assert_array_equal(encoded.readout_ids[:, position], ids)
 
 
-def test_offline_and_server_give_the_same_bits_and_the_models_numbers(business: Business, port: int) -> None:
-    """One table asked both ways: equal in every bit; and within 1e-4 what training's own model says."""
+def test_offline_and_server_and_the_model_give_the_same_numbers(business: Business, port: int) -> None:
+    """One table asked both ways, in other batches: equal to 1e-6; and to 1e-4 what training's model says."""
     test = business.task.readouts(business.task.splits.test)
     events, customers = canonical_tables(business.store, test.customer)
     paths = {name: business.folder / f"{name}.parquet" for name in ("events", "customers", "out")}
@@ -199,7 +199,10 @@ def test_offline_and_server_give_the_same_bits_and_the_models_numbers(business: 
         served = to_columns(client.score(events, customers=customers, as_of=AS_OF))
     assert offline.columns == list(served)
     for name, values in served.items():
-        assert offline[name].to_list() == values, name
+        if offline[name].dtype.is_float():
+            np.testing.assert_allclose(offline[name], values, rtol=1e-6, atol=1e-6, err_msg=name)
+        else:
+            assert offline[name].to_list() == values, name
     assert offline["num_after"].sum() > 0
     ids = business.store.customer_ids.gather(test.customer).to_list()
     assert offline["customer_id"].to_list() == ids
