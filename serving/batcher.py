@@ -34,8 +34,8 @@ MAX_JOINED_CUSTOMERS = 256
 MAX_JOINED_EVENTS = 32_768
 """Most customers, and events as they were sent, that are encoded in one go: some milliseconds."""
 
-MAX_JOINED_RUNS = 8
-"""About how many full runs may come of them."""
+MAX_JOINED_PADDED = 8_192
+"""Most padded events that may come of them."""
 
 NICENESS = 3
 """How far workers stand behind the event loop."""
@@ -184,9 +184,7 @@ class Batcher:
                     self._lock.wait()
                 if self._is_closed:
                     return
-                urgency, taken = self._lines.take(
-                    time.monotonic(), join=_Joint(self._predictor.plan.budget_events)
-                )
+                urgency, taken = self._lines.take(time.monotonic(), join=_Joint())
             if isinstance(taken, tuple):
                 self._score(*taken)
             else:
@@ -319,10 +317,10 @@ def _stand_back() -> None:
 class _Joint:
     """Says, part after part, whether one more is encoded with those before it; the first always is."""
 
-    def __init__(self, budget_events: int) -> None:
+    def __init__(self) -> None:
         self._events_left = MAX_JOINED_EVENTS
         self._customers_left = MAX_JOINED_CUSTOMERS
-        self._padded_left = MAX_JOINED_RUNS * budget_events
+        self._padded_left = MAX_JOINED_PADDED
         self._is_open = True
 
     def __call__(self, part: Part, *, is_first: bool) -> bool:

@@ -24,7 +24,7 @@ from holdfast.results import OBSERVED_NAMES
 from holdfast.wire import Limits
 from serving.artifact import Artifact
 from serving.asking import Asked, AskedHistories
-from serving.batcher import MAX_JOINED_CUSTOMERS, MAX_JOINED_EVENTS, MAX_JOINED_RUNS, Batcher, Part
+from serving.batcher import MAX_JOINED_CUSTOMERS, MAX_JOINED_EVENTS, MAX_JOINED_PADDED, Batcher, Part
 from serving.errors import ExpiredError, OverloadedError, UnavailableError, UnknownModelError
 from serving.pace import Pace
 from serving.plan import RunPlan
@@ -232,7 +232,7 @@ class Scorer:
         is_large = sum(padded) > plan.budget_events
         cuts: Sequence[int] = (0, len(padded))
         if is_large:
-            cuts = _cuts(padded, num_events, max_padded=MAX_JOINED_RUNS * plan.budget_events)
+            cuts = _cuts(padded, num_events)
         return [
             Part(
                 asked=asked if len(cuts) == 2 else asked.part(start, end),
@@ -297,15 +297,15 @@ def _written(call: _Call) -> tuple[Any, Exception | None]:
         return None, error
 
 
-def _cuts(padded: Sequence[int], num_events: Sequence[int], *, max_padded: int) -> Sequence[int]:
+def _cuts(padded: Sequence[int], num_events: Sequence[int]) -> Sequence[int]:
     """Return where a large request is cut: its first row, and one past the last row of every part."""
     cuts = [0]
-    padded_left, events_left, customers_left = max_padded, MAX_JOINED_EVENTS, MAX_JOINED_CUSTOMERS
+    padded_left, events_left, customers_left = MAX_JOINED_PADDED, MAX_JOINED_EVENTS, MAX_JOINED_CUSTOMERS
     for row, (length, num) in enumerate(zip(padded, num_events, strict=True)):
         padded_left, events_left, customers_left = padded_left - length, events_left - num, customers_left - 1
         if min(padded_left, events_left, customers_left) < 0 and row > cuts[-1]:
             cuts.append(row)
-            padded_left, events_left = max_padded - length, MAX_JOINED_EVENTS - num
+            padded_left, events_left = MAX_JOINED_PADDED - length, MAX_JOINED_EVENTS - num
             customers_left = MAX_JOINED_CUSTOMERS - 1
     return [*cuts, len(padded)]
 

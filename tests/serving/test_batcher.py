@@ -16,7 +16,7 @@ from builders import DAY, histories_of_lengths, small_schema
 from holdfast.wire import Limits
 from serving.artifact import Artifact
 from serving.asking import AskedHistories
-from serving.batcher import MAX_JOINED_RUNS, Batcher, Part
+from serving.batcher import MAX_JOINED_CUSTOMERS, Batcher, Part
 from serving.errors import UnavailableError
 from serving.pace import Pace
 from serving.plan import RunPlan
@@ -119,10 +119,10 @@ def test_requests_that_wait_are_encoded_in_one_go(queue: Queue) -> None:
 def test_what_is_encoded_in_one_go_is_bounded(queue: Queue) -> None:
     """A flood of small requests does not become one batch of any size."""
     queue.hold()
-    for _ in range(100):
-        queue.batcher.submit([queue.part("part", [1])])
-    queue.let_go(101)
-    assert queue.encoded == [1, MAX_JOINED_RUNS * 64 // 8, 100 - MAX_JOINED_RUNS * 64 // 8]
+    for _ in range(10):
+        queue.batcher.submit([queue.part("part", [1] * 50)])
+    queue.let_go(11)
+    assert queue.encoded == [1, MAX_JOINED_CUSTOMERS // 50, MAX_JOINED_CUSTOMERS // 50]
 
 
 def test_customers_at_fault_end_with_the_others_and_alone(queue: Queue) -> None:
