@@ -17,7 +17,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
 # A module's tests stay with one worker, so that what they share (a fitted model, an environment) is made once.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
-BENCHMARKS := prepare encoding quality offline
+BENCHMARKS := prepare encoding engine quality offline
 # Outside the checkout: models and other servers' environments of `make bench-serving`.
 BENCH_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast-bench
 PEERS := mlserver litserve ray
