@@ -41,7 +41,7 @@ class Boosted:
         categories: Their columns follow the values.
     """
 
-    text: str
+    text: str = field(repr=False)
     categories: Categories
     booster: lightgbm.Booster = field(init=False, repr=False, compare=False)
 
