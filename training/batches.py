@@ -249,7 +249,7 @@ def split_by_length(
     """
     ties = rng.random(len(lengths)) if rng is not None else np.arange(len(lengths))
     order = np.lexsort((ties, -lengths))
-    padded = np.array(LENGTH_GRID)[np.searchsorted(LENGTH_GRID, lengths[order])]
+    padded = padded_lengths(lengths[order])
     for first, last in _cheapest_ranges(padded, budget):
         length = int(padded[first])
         size = max(1, budget // length)
@@ -282,6 +282,7 @@ def _cheapest_ranges(padded: Int64[ndarray, " segment"], budget: int) -> list[tu
     return ranges[::-1]
 
 
-def padded_length(length: int) -> int:
-    """Return the smallest length of the grid that holds ``length`` events."""
-    return LENGTH_GRID[int(np.searchsorted(LENGTH_GRID, length))]
+def padded_lengths(lengths: Int64[ndarray, " segment"]) -> Int64[ndarray, " segment"]:
+    """Return, for each length, the smallest of the grid that holds it."""
+    padded: ndarray = np.array(LENGTH_GRID, dtype=np.int64)[np.searchsorted(LENGTH_GRID, lengths)]
+    return padded
