@@ -36,7 +36,8 @@ class Queue:
             self.encoded.append(len(asked))
             return read(asked)
 
-        self.batcher = Batcher(predictor, noting, workers=1, pace=Pace(1e-6))
+        # Events so dear that a thread put off for milliseconds between two submissions changes no order.
+        self.batcher = Batcher(predictor, noting, workers=1, pace=Pace(1e-3))
         self.ended: list[tuple[str, Exception | None]] = []
         self.told = threading.Semaphore(0)
 
