@@ -62,6 +62,7 @@ def tiny_config(
             learning_rate=2e-3,
             weight_decay=0.02,
             num_steps=num_steps,
+            pretraining_steps=0,
             passes=1.0,
             steps_range=(1, 1000),
             warmup_steps=2,

@@ -13,11 +13,20 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy import ndarray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
+from holdfast.errors import ConfigError
 from holdfast.histories import search_sorted
-from training.batches import BatchingConfig, MicroBatch, PoolDataset, micro_batches
+from training.batches import (
+    BatchingConfig,
+    DrawReadouts,
+    MicroBatch,
+    PoolDataset,
+    WeighReadouts,
+    micro_batches,
+)
 from training.blend.experts import BlendConfig
 from training.blend.fitting import finish
 from training.fit_encoding import EncodingSettings, fit_encoding
@@ -52,6 +61,17 @@ class FitConfig:
     encoding: EncodingSettings
     blend: BlendConfig
     seed: int
+
+    def __post_init__(self) -> None:
+        """Refuse to pretrain what learns nothing there.
+
+        Raises:
+            ConfigError: Naming the key.
+        """
+        learns = self.model.use_next_event and self.weights.next_event > 0
+        if self.optimiser.pretraining_steps and not learns:
+            limit = "pretraining needs model.use_next_event and a positive loss.next_event"
+            raise ConfigError("optimiser.pretraining_steps", self.optimiser.pretraining_steps, limit)
 
 
 def fit(
@@ -108,8 +128,7 @@ def _fit_once(
     has_validation = task.fit_on == "train"
     validation = task.readouts(task.splits.validation, seed=config.seed) if has_validation else None
     config = replace(config, optimiser=settled_schedule(task, config, train))
-    num_steps = config.optimiser.num_steps
-    assert num_steps is not None
+    num_steps = config.optimiser.total_steps
     model = build_model(task, config, train)
     module = TrainingModule(model, config.optimiser, config.weights, seed=config.seed)
     data = PoolData(task, config, model, train=train, validation=validation)
@@ -242,26 +261,54 @@ class PoolData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[MicroBatch]]:
         """Return the pools of the steps that are still to be taken."""
         assert self.trainer is not None
-        task, config = self._task, self._config
-        split, num_steps = task.fit_split, config.optimiser.num_steps
+        steps: Dataset[list[MicroBatch]] = self._labelled_pools()
+        if self._config.optimiser.pretraining_steps:
+            steps = ConcatDataset([self._unlabelled_pools(), steps])
+        remaining = RemainingSteps(self.trainer.global_step, self._config.optimiser.total_steps)
+        return DataLoader(steps, batch_size=None, sampler=remaining)
+
+    def _labelled_pools(self) -> PoolDataset:
+        task, split, num_steps = self._task, self._task.fit_split, self._config.optimiser.num_steps
         assert num_steps is not None
-        pools = PoolDataset(
-            task.histories,
-            self._model.spec,
+        return self._pools(
+            num_steps,
             customers=self._customers,
             draw=lambda people, rng: split.draw(task.labeller, people, rng),
-            label=lambda customer, cutoff_us: task.labeller.label(
-                customer, cutoff_us, observed_until_us=split.observed_until_us
-            ),
             weigh=split.weights,
+        )
+
+    def _unlabelled_pools(self) -> PoolDataset:
+        """Return pools of all customers at the last instant that training may see, where no label counts."""
+        until_us = self._task.fit_split.observed_until_us
+        histories = self._task.histories
+        first, last = histories.offsets[:-1], histories.offsets[1:]
+        seen = search_sorted(histories.occurred_at_us, first, last, np.full(len(first), until_us))
+        return self._pools(
+            self._config.optimiser.pretraining_steps,
+            customers=np.flatnonzero(seen > first),
+            draw=lambda people, _: (np.arange(len(people)), np.full(len(people), until_us)),
+            weigh=lambda cutoff_us: np.zeros(len(cutoff_us), dtype=np.float32),
+        )
+
+    def _pools(
+        self, num_steps: int, *, customers: ndarray, draw: DrawReadouts, weigh: WeighReadouts
+    ) -> PoolDataset:
+        assert self.trainer is not None
+        task, config = self._task, self._config
+        return PoolDataset(
+            task.histories,
+            self._model.spec,
+            customers=customers,
+            draw=draw,
+            label=lambda customer, cutoff_us: task.labeller.label(
+                customer, cutoff_us, observed_until_us=task.fit_split.observed_until_us
+            ),
+            weigh=weigh,
             config=config.batching,
             num_steps=num_steps,
             seed=config.seed,
             rank=self.trainer.global_rank,
             num_ranks=self.trainer.world_size,
-        )
-        return DataLoader(
-            pools, batch_size=None, sampler=RemainingSteps(self.trainer.global_step, len(pools))
         )
 
     def val_dataloader(self) -> DataLoader[MicroBatch] | list[MicroBatch]:

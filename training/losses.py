@@ -33,6 +33,9 @@ class LossWeights:
         tweedie: The Tweedie deviance (power 1.5) of every amount's expectation.
         count: Every count likelihood.
         next_event: The auxiliary loss on the next event's type and gap.
+        use_survival: Whether a curve is learned from when the awaited event came. If not, all that
+            counts is whether it came within the longest horizon, as in a binary classifier: what
+            is known of the shorter ones is thrown away. For comparison.
     """
 
     time_to_event: float = 1.0
@@ -40,6 +43,7 @@ class LossWeights:
     tweedie: float = 0.3
     count: float = 0.3
     next_event: float = 0.1
+    use_survival: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +168,10 @@ def loss_sums(
     parts: dict[str, tuple[Tensor, Tensor]] = {}
     if weights.time_to_event:
         for name, logits in raw.survival.items():
-            parts[name] = _survival_part(logits, labels.lower[name], labels.upper[name], share)
+            lower, upper = labels.lower[name], labels.upper[name]
+            if not weights.use_survival:
+                lower, upper = _yes_or_no(lower, upper, num_bins=logits.shape[-1])
+            parts[name] = _survival_part(logits, lower, upper, share)
     for name, out in raw.amounts.items():
         amounts, known = _known(labels.values[name], share)
         if weights.amount:
@@ -220,6 +227,12 @@ def _survival_part(logits: Tensor, lower: Tensor, upper: Tensor, share: Tensor) 
     # An interval of everything costs nothing and pulls nowhere: what masked readouts are given.
     losses = survival_loss(logits, torch.where(is_known, lower, 0), torch.where(is_known, upper, last))
     return _summed(losses, share * is_known)
+
+
+def _yes_or_no(lower: Tensor, upper: Tensor, *, num_bins: int) -> tuple[Tensor, Tensor]:
+    """Return intervals that tell no more than whether the event came within the last bin."""
+    has_come, has_not = upper <= num_bins, lower >= num_bins
+    return torch.where(has_not, num_bins, 0), torch.where(has_come, num_bins, num_bins + 1)
 
 
 def _known(values: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:

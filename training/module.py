@@ -26,11 +26,14 @@ class OptimiserConfig:
     Attributes:
         learning_rate: Peak of AdamW's learning rate.
         weight_decay: Of matrices; vectors (biases, norms) are not decayed.
-        num_steps: Optimiser steps in all; None takes as many as ``passes`` ask for.
+        num_steps: Optimiser steps on labels; None takes as many as ``passes`` ask for.
         passes: How many cutoffs are seen per different training history where ``num_steps`` is
             None. A few histories bear no more passes than many, so the steps have to follow the data.
         steps_range: Least and most steps that ``passes`` may come to.
-        warmup_steps: Steps of linear rise, at most a third of all; after them it falls linearly to zero.
+        pretraining_steps: Steps before them that learn nothing but the next event, from every customer
+            and every event that training may see, labelled or not.
+        warmup_steps: Steps of linear rise, at most a third of all; after them and after pretraining it
+            falls linearly to zero.
         gradient_clip: Largest norm of a step's gradient.
         ema_decay: Of the exponential moving average of the weights; 0 switches it off.
         early_stopping_patience: Validations without improvement after which training stops; None
@@ -44,6 +47,7 @@ class OptimiserConfig:
     num_steps: int | None
     passes: float
     steps_range: tuple[int, ...]
+    pretraining_steps: int
     warmup_steps: int
     gradient_clip: float
     ema_decay: float
@@ -67,8 +71,9 @@ class OptimiserConfig:
         for name in ("learning_rate", "gradient_clip", "passes"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be positive")
-        if self.warmup_steps < 0:
-            raise ConfigError("optimiser.warmup_steps", self.warmup_steps, "it must be 0 or more")
+        for name in ("pretraining_steps", "warmup_steps"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError("optimiser.ema_decay", self.ema_decay, "it must lie in [0, 1)")
 
@@ -85,13 +90,20 @@ class OptimiserConfig:
         least, most = self.steps_range
         return replace(self, num_steps=min(max(wanted, least), most))
 
-    def factor(self, step: int) -> float:
-        """Return the share of the peak learning rate at a step: linear up, then linear down to zero."""
+    @property
+    def total_steps(self) -> int:
+        """Steps in all, once they are settled."""
         assert self.num_steps is not None, "a schedule is settled before it is run"
-        warmup = min(self.warmup_steps, self.num_steps // 3)
+        return self.pretraining_steps + self.num_steps
+
+    def factor(self, step: int) -> float:
+        """Return the share of the peak learning rate at a step: up, flat while pretraining, down to zero."""
+        total = self.total_steps
+        warmup = min(self.warmup_steps, total // 3)
         if step < warmup:
             return (step + 1) / (warmup + 1)
-        return max(0.0, (self.num_steps - step) / (self.num_steps - warmup))
+        descent = max(warmup, self.pretraining_steps)
+        return min(1.0, max(0.0, (total - step) / (total - descent)))
 
 
 class TrainingModule(pl.LightningModule):

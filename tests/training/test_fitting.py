@@ -131,6 +131,7 @@ def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
         ("num_steps", 0),
         ("learning_rate", 0.0),
         ("warmup_steps", -1),
+        ("pretraining_steps", -1),
         ("passes", 0.0),
         ("steps_range", (5, 4)),
         ("ema_decay", 1.0),
@@ -197,3 +198,43 @@ def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tm
     task, folder = replace(TASK, fit_on="both"), folders["both"]
     again = fit(task, config, trainer=quiet_trainer(folder), folder=folder, resume=True)
     assert again.blend == blends["both"]
+
+
+def test_pretraining_learns_the_next_event_and_no_label(tmp_path: Path) -> None:
+    """While it lasts, heads of the targets stay as they were, and every customer with an event is drawn."""
+    config = tiny_config(num_steps=1)
+    config = replace(config, optimiser=replace(config.optimiser, pretraining_steps=3, ema_decay=0.0))
+    seen: list[dict[str, torch.Tensor]] = []
+
+    class Keep(pl.Callback):
+        def on_train_batch_start(self, _: pl.Trainer, module: pl.LightningModule, pool: Any, __: int) -> None:
+            seen.append({name: value.detach().clone() for name, value in module.named_parameters()})
+            labelled.append(float(sum(batch.weights.sum() for batch in pool)))
+
+    labelled: list[float] = []
+    fit(TASK, config, trainer=quiet_trainer(tmp_path, extra=(Keep(),)), folder=tmp_path)
+    assert [count > 0 for count in labelled] == [False, False, False, True]
+    moved = {name for name, value in seen[0].items() if not torch.allclose(value, seen[3][name], rtol=0.01)}
+    assert any("next_event" in name for name in moved)
+    assert not any("survival" in name for name in moved), moved
+
+
+def test_the_schedule_holds_its_peak_while_pretraining() -> None:
+    """Up, flat until labels come, then down to zero at the last step."""
+    schedule = replace(tiny_config(num_steps=10).optimiser, pretraining_steps=20, warmup_steps=4)
+    factors = [schedule.factor(step) for step in range(schedule.total_steps + 1)]
+    assert factors[3] < 1.0
+    assert factors[4:21] == [1.0] * 17
+    assert factors[25] == 0.5
+    assert factors[30] == 0.0
+
+
+def test_pretraining_without_its_loss_is_refused() -> None:
+    """There would be nothing to learn, and the steps would be wasted unseen."""
+    config = tiny_config()
+    with pytest.raises(ConfigError, match=r"optimiser\.pretraining_steps"):
+        replace(
+            config,
+            optimiser=replace(config.optimiser, pretraining_steps=3),
+            weights=replace(config.weights, next_event=0.0),
+        )

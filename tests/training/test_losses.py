@@ -331,3 +331,23 @@ def test_sums_of_micro_batches_give_the_mean_of_the_whole() -> None:
             added.setdefault(name, []).append(torch.stack(pair))
     for name, pair in whole.items():
         torch.testing.assert_close(torch.stack(pair), torch.stack(added[name]).sum(dim=0))
+
+
+def test_without_survival_only_whether_it_came_counts() -> None:
+    """The loss is the binary cross-entropy of the longest horizon; a censored window says nothing."""
+    rng = np.random.default_rng(5)
+    lower, upper = np.array([0, 3, 11, NUM_BINS, 5]), np.array([1, 4, 12, NUM_BINS + 1, NUM_BINS + 1])
+    logits = torch.from_numpy(rng.normal(-2, 1, (1, 5, NUM_BINS)).astype(np.float32))
+    raw = RawOutputs(
+        embedding=torch.zeros(1, 5, 2), survival={"churn": logits}, amounts={}, counts={}, next_event=None
+    )
+    labels = LabelTensors(
+        lower={"churn": torch.from_numpy(lower)[None]},
+        upper={"churn": torch.from_numpy(upper)[None]},
+        values={},
+    )
+    total, count = loss_sums(raw, labels, torch.ones(1, 5), LossWeights(use_survival=False))["churn"]
+    survived = np.prod(1 - scipy.special.expit(logits[0, :4].numpy().astype(np.float64)), axis=-1)
+    expected = -np.log(1 - survived[:3]).sum() - np.log(survived[3])
+    assert count.item() == 4
+    assert total.item() == pytest.approx(expected, rel=1e-5)
