@@ -40,6 +40,9 @@ class TrainPolicy:
             labels are censored there, so that training still sees nothing later.
         half_life_days: A cutoff that lies this much before the newest allowed one counts half as
             much in the loss; None counts all alike.
+        most_customers: Customers that training may draw cutoffs of, at most; a random choice, the
+            same for every seed, in which a smaller number is part of a greater one. None is all.
+            It shows what more customers would be worth.
     """
 
     policy: PolicyName = "grid"
@@ -50,6 +53,7 @@ class TrainPolicy:
     event_type: str | None = None
     allow_censored: bool = False
     half_life_days: float | None = None
+    most_customers: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict the policy.
@@ -66,8 +70,10 @@ class TrainPolicy:
             )
         if self.num is not None and self.num < 1:
             raise ConfigError(f"{where}.num", self.num, "it must be at least 1")
-        if self.per_customer is not None and self.per_customer < 1:
-            raise ConfigError(f"{where}.per_customer", self.per_customer, "it must be at least 1")
+        for name in ("per_customer", "most_customers"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{where}.{name}", value, "it must be at least 1, or null")
         if self.half_life_days is not None and not self.half_life_days > 0:
             raise ConfigError(f"{where}.half_life_days", self.half_life_days, "it must be positive, or null")
         if self.policy == "random" and self.per_customer is None:

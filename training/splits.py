@@ -3,12 +3,13 @@
 It deliberately does not know how labels are made: it says only up to which instant.
 """
 
+import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NoReturn
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
 from holdfast.errors import ConfigError
@@ -28,6 +29,7 @@ class Split:
         per_customer: Most cutoffs of a customer per draw; None is no limit.
         newest_us: The last allowed cutoff; None where every cutoff counts alike.
         half_life_days: How far before ``newest_us`` a cutoff counts half.
+        most_customers: How many customers cutoffs are drawn of, at most; None is no limit.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Split:
     per_customer: int | None = None
     newest_us: int | None = None
     half_life_days: float | None = None
+    most_customers: int | None = None
 
     def draw(
         self, labeller: Labeller, customers: Int64[ndarray, " customer"], rng: np.random.Generator
@@ -51,6 +54,9 @@ class Split:
             Positions in ``customers`` and cutoffs in UTC microseconds, ascending by both.
         """
         index, cutoff_us = self.candidates.of(labeller, customers, rng)
+        if self.most_customers is not None:
+            is_chosen = _chosen(labeller.histories.num_customers, self.most_customers)[customers[index]]
+            index, cutoff_us = index[is_chosen], cutoff_us[is_chosen]
         is_eligible = labeller.eligible(customers[index], cutoff_us)
         index, cutoff_us = index[is_eligible], cutoff_us[is_eligible]
         if self.per_customer is not None:
@@ -261,7 +267,14 @@ def _train_split(
         per_customer=policy.per_customer,
         newest_us=newest_us,
         half_life_days=policy.half_life_days,
+        most_customers=policy.most_customers,
     )
+
+
+@functools.cache
+def _chosen(num_customers: int, most: int) -> Bool[ndarray, " customer"]:
+    """Return who belongs to a random choice that depends on nothing but how many there are."""
+    return np.random.default_rng(0).permutation(num_customers) < most
 
 
 def _at_most(index: ndarray, limit: int, rng: np.random.Generator) -> ndarray:

@@ -244,3 +244,32 @@ def test_times_are_shown_in_utc() -> None:
     assert iso(1_710_025_200_000_000) == "2024-03-09T23:00Z"
     assert iso(1_710_025_201_999_999) == "2024-03-09T23:00:01Z"
     assert iso(-1) == "1969-12-31T23:59:59Z"
+
+
+def test_a_limit_on_customers_chooses_the_same_ones_every_time() -> None:
+    """A smaller number is part of a greater one, whoever is asked about and with whatever chance."""
+    asked = labeller()
+    customers = np.arange(30, dtype=np.int64)
+
+    def drawn(most: int | None, seed: int, people: np.ndarray) -> set[int]:
+        split = Split(
+            name="train",
+            candidates=GridCandidates(times_us=(day(200), day(300))),
+            observed_until_us=0,
+            most_customers=most,
+        )
+        index, _ = split.draw(asked, people, np.random.default_rng(seed))
+        return set(people[index].tolist())
+
+    everybody, ten = drawn(None, 0, customers), drawn(10, 0, customers)
+    assert ten == drawn(10, 1, customers) < drawn(20, 0, customers) < everybody
+    assert 0 < len(ten) <= 10
+    assert drawn(10, 0, customers[::2]) == ten & set(customers[::2].tolist())
+    assert drawn(30, 0, customers) == everybody
+
+
+def test_the_limit_on_customers_binds_training_alone() -> None:
+    """Whoever was not learned from is judged all the same."""
+    made = splits(TrainPolicy(most_customers=7))
+    assert made.train.most_customers == made.refit.most_customers == 7
+    assert made.validation.most_customers is made.test.most_customers is None
