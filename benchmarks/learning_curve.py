@@ -62,7 +62,7 @@ def settings_of(
             "data=simulated",
             f"data.simulate.num_customers={max(sizes)}",
             f"data.simulate.seed={WORLD_SEED}",
-            f"data.cutoffs.train.most_customers={size}",
+            f"++data.cutoffs.train.most_customers={size}",
             f"model={encoder}",
             "blend=none",
             f"evaluation.baselines={baselines}",
