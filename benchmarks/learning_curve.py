@@ -71,6 +71,7 @@ def settings_of(
             "store_dir=outputs/learning_curve/store",
             "runs_dir=outputs/learning_curve/runs",
             "run_dir=outputs/learning_curve",
+            "out=outputs/learning_curve",
             *overrides,
         ],
     )
