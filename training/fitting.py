@@ -35,6 +35,7 @@ from training.losses import LossWeights
 from training.model import ModelConfig, SequenceModel, fit_target_scales
 from training.module import OptimiserConfig, TrainingModule
 from training.predict import encoded_chunks
+from training.settling import settled_model
 from training.task import Readouts, Task
 
 ENCODING_SAMPLE = 20_000
@@ -189,9 +190,10 @@ def build_model(task: Task, config: FitConfig, train: Readouts) -> SequenceModel
     spec = fit_encoding(
         task.histories, task.schema, config.encoding, customer=sample.customer, cutoff_us=sample.cutoff_us
     )
+    settled = settled_model(config.model, train)
     scales = fit_target_scales(task.schema, train.labels, use_tied_amounts=config.model.use_tied_amounts)
     torch.manual_seed(config.seed)
-    return SequenceModel(spec, config.model, scales)
+    return SequenceModel(spec, settled, scales)
 
 
 def callbacks(optimiser: OptimiserConfig, folder: Path) -> list[Callback]:

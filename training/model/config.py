@@ -11,7 +11,7 @@ from typing import Literal
 from holdfast.errors import ConfigError
 
 EncoderKind = Literal["transformer", "gru", "none"]
-CalendarUse = Literal["output", "input", "none"]
+CalendarUse = Literal["auto", "output", "input", "none"]
 EventCalendar = Literal["year", "week", "none"]
 CountDistribution = Literal["negative_binomial", "poisson"]
 
@@ -38,7 +38,8 @@ class ModelConfig:
         use_piecewise_linear: Whether numeric inputs are also encoded piecewise linearly.
         use_linear_path: Whether readout features also reach the heads linearly.
         calendar: Where the calendar of the cutoff enters: added to the ``output`` of the heads,
-            mixed into the ``input``, or ``none``.
+            mixed into the ``input``, or ``none``; ``auto`` is the first or the last, see
+            :func:`training.settling.settled_model`.
         event_calendar: What an event tells about its own date: hour, weekday and day of the
             ``year``; hour and weekday, ``week``; ``none``. From a year or two of history, the day of
             the year of an event is as good as its date, and what is learned from it does not last.

@@ -1,0 +1,54 @@
+"""What a data set decides for itself."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tasks import small_task, tiny_config
+
+from holdfast.schema import MICROSECONDS_PER_DAY
+from training.settling import longest_gap_in_year, settled_model
+from training.task import Readouts
+
+TASK = small_task()
+
+
+def cutoffs_at(days: np.ndarray) -> Readouts:
+    """Return training readouts at these days since 1970."""
+    some = TASK.readouts(TASK.splits.train).take(np.zeros(len(days), dtype=np.int64))
+    return replace(some, cutoff_us=(days * MICROSECONDS_PER_DAY).astype(np.int64))
+
+
+@pytest.mark.parametrize(
+    ("days", "gap"),
+    [
+        ([100], 365.25),
+        ([0, 100], 265.25),
+        ([0, 100, 300], 200),
+        # A later year fills the gap of an earlier one.
+        ([0, 100, 300, 365.25 + 200], 100),
+        # The turn of the year is no gap.
+        ([350, 365.25 + 15], 335),
+    ],
+)
+def test_the_gap_in_the_year_is_that_of_a_circle(days: list[float], gap: float) -> None:
+    """Which year a cutoff lies in does not count; two cutoffs of one day count once."""
+    times_us = np.repeat(np.array(days) * MICROSECONDS_PER_DAY, 2).astype(np.int64)
+    assert longest_gap_in_year(times_us) == pytest.approx(gap, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("num_months", "decided"), [(3, "none"), (9, "none"), (10, "none"), (12, "output"), (30, "output")]
+)
+def test_the_calendar_is_learned_from_a_whole_year(num_months: int, decided: str) -> None:
+    """With a part of it, what is learned would be carried on into months that nobody has seen."""
+    train = cutoffs_at(15_000 + 30 * np.arange(num_months))
+    assert settled_model(tiny_config(calendar="auto").model, train).calendar == decided
+
+
+@pytest.mark.parametrize("given", ["output", "input", "none"])
+def test_what_was_configured_stands(given: str) -> None:
+    """However much of the year the cutoffs cover."""
+    for num_months in (1, 30):
+        train = cutoffs_at(15_000 + 30 * np.arange(num_months))
+        assert settled_model(tiny_config(calendar=given).model, train).calendar == given
