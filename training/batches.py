@@ -161,14 +161,18 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         people = self._pool(step)
         position, cutoff_us = self._draw(people, rng)
         position, cutoff_us = draw_some(position, cutoff_us, self._config.readouts_per_customer, rng)
-        # Every process draws the whole pool alike and encodes its own share of it.
+        # Every process draws the whole pool alike and encodes its own share of it; one without a share
+        # encodes somebody who does not count, so that it takes part in the step.
         is_own = position % self._num_ranks == self._rank
-        position, cutoff_us = position[is_own], cutoff_us[is_own]
+        has_share = bool(is_own.any())
+        kept = is_own if has_share else slice(1)
+        position, cutoff_us = position[kept], cutoff_us[kept]
         own = self._histories.take(people)
         cutoffs = share_segments(own, position, cutoff_us, self._spec, min_share=self._config.min_share)
         labels = self._label(people[position], cutoff_us)
         encoded, weights = encode(own, cutoffs, self._spec), self._weigh(cutoff_us)
-        return micro_batches(encoded, labels, self._config.event_budget, weights=weights, rng=rng)
+        pool = micro_batches(encoded, labels, self._config.event_budget, weights=weights, rng=rng)
+        return pool if has_share else [weightless(batch) for batch in pool]
 
     def _pool(self, step: int) -> Int64[ndarray, " pool"]:
         """Return the customers of a step: every epoch visits them in a new random order."""
@@ -214,6 +218,18 @@ def micro_batches(
             )
         )
     return batches
+
+
+def weightless(batch: MicroBatch) -> MicroBatch:
+    """Return a micro-batch of the same shape that adds nothing to any loss: padding alone."""
+    return replace(
+        batch,
+        inputs={name: torch.zeros_like(tensor) for name, tensor in batch.inputs.items()},
+        weights=torch.zeros_like(batch.weights),
+        num_readouts=0,
+        num_events=0,
+        num_padded=0,
+    )
 
 
 def draw_some(

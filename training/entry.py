@@ -47,10 +47,10 @@ def run_entry(main: Callable[P, R]) -> Callable[P, R]:
         try:
             return main(*args, **kwargs)
         except HoldfastError as error:
-            _say(str(error))
+            say_error(str(error))
             raise SystemExit(EXIT_ERROR) from error
         except KeyboardInterrupt as error:
-            _say("interrupted; nothing that was complete before is lost")
+            say_error("interrupted; nothing that was complete before is lost")
             raise SystemExit(EXIT_INTERRUPTED) from error
 
     return guarded
@@ -61,7 +61,8 @@ def wide_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else LOG_COLUMNS)
 
 
-def _say(message: str) -> None:
+def say_error(message: str) -> None:
+    """Say on standard error, in one line, why a run ends."""
     line = " ".join(message.split())
     # As text, so that brackets in a message are not read as markup; soft, so that it stays one line.
     Console(stderr=True).print(Text("error: ", style="bold red") + Text(line), soft_wrap=True)

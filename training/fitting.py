@@ -26,11 +26,13 @@ from training.batches import (
     PoolDataset,
     WeighReadouts,
     micro_batches,
+    weightless,
 )
 from training.blend.experts import BlendConfig
 from training.blend.fitting import finish
 from training.fit_encoding import EncodingSettings, fit_encoding
 from training.fitted import FILE_NAME, FittedModel
+from training.followers import Company, alone
 from training.losses import LossWeights
 from training.model import ModelConfig, SequenceModel, fit_target_scales
 from training.module import OptimiserConfig, TrainingModule
@@ -76,7 +78,13 @@ class FitConfig:
 
 
 def fit(
-    task: Task, config: FitConfig, *, trainer: TrainerFactory, folder: Path, resume: bool = False
+    task: Task,
+    config: FitConfig,
+    *,
+    trainer: TrainerFactory,
+    folder: Path,
+    resume: bool = False,
+    company: Company = alone,
 ) -> FittedModel:
     """Fit encoding, weights, experts, blend and calibration.
 
@@ -91,38 +99,62 @@ def fit(
         trainer: Makes the Lightning trainer from callbacks and limits.
         folder: Of the run; checkpoints lie in its ``checkpoints``.
         resume: Go on from the last checkpoint there, if there is one.
+        company: Brings the other processes of a trainer that has several to :func:`fit_weights`.
 
     Returns:
         The model with averaged weights, in evaluation mode on the CPU.
     """
+
+    def fit_once(task: Task, folder: Path) -> FittedModel:
+        checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
+        start = checkpoint if resume and checkpoint.exists() else None
+        with company(fit_on=task.fit_on, folder=folder, checkpoint=start):
+            weighed = fit_weights(task, config, trainer=trainer, folder=folder, checkpoint=start)
+        return finish(
+            weighed.model.cpu().eval(),
+            task,
+            train=weighed.train,
+            validation=weighed.validation,
+            config=config.blend,
+            seed=config.seed,
+        )
+
     if task.fit_on != "both":
-        return _fit_once(task, config, trainer=trainer, folder=folder, resume=resume)
-    weighed = _fit_weighed(replace(task, fit_on="train"), config, trainer, folder / WEIGHED_FOLDER, resume)
-    final = _fit_once(replace(task, fit_on="refit"), config, trainer=trainer, folder=folder, resume=resume)
+        return fit_once(task, folder)
+    first = folder / WEIGHED_FOLDER
+    if resume and (first / FILE_NAME).is_file():
+        weighed = FittedModel.load(first)
+    else:
+        first.mkdir(parents=True, exist_ok=True)
+        weighed = fit_once(replace(task, fit_on="train"), first)
+        weighed.save(first)
+    final = fit_once(replace(task, fit_on="refit"), folder)
     if final.blend is None or weighed.blend is None:
         return final
     return replace(final, blend=replace(final.blend, weights=weighed.blend.weights))
 
 
-def _fit_weighed(
-    task: Task,
-    config: FitConfig,
-    trainer: TrainerFactory,
-    folder: Path,
-    resume: bool,  # noqa: FBT001 - as fit has it
-) -> FittedModel:
-    """Return the first of two fits, from its folder where a run that is gone on with had finished it."""
-    if resume and (folder / FILE_NAME).is_file():
-        return FittedModel.load(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    fitted = _fit_once(task, config, trainer=trainer, folder=folder, resume=resume)
-    fitted.save(folder)
-    return fitted
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighted:
+    """A network with its weights, and the readouts that they were and were not fitted on."""
+
+    model: SequenceModel
+    train: Readouts
+    validation: Readouts | None
 
 
-def _fit_once(
-    task: Task, config: FitConfig, *, trainer: TrainerFactory, folder: Path, resume: bool
-) -> FittedModel:
+def fit_weights(
+    task: Task, config: FitConfig, *, trainer: TrainerFactory, folder: Path, checkpoint: Path | None
+) -> Weighted:
+    """Fit encoding and weights; every process of a trainer that has several calls this alike.
+
+    Args:
+        task: Store and splits; fitted once, on ``task.fit_split``.
+        config: What is chosen.
+        trainer: Makes the Lightning trainer from callbacks and limits.
+        folder: Of the run; checkpoints lie in its ``checkpoints``.
+        checkpoint: To go on from, or None.
+    """
     pl.seed_everything(config.seed, workers=True, verbose=False)
     train = task.readouts(task.fit_split, seed=config.seed)
     # Refitted weights have seen the validation window: it can neither judge nor calibrate them.
@@ -133,7 +165,6 @@ def _fit_once(
     model = build_model(task, config, train)
     module = TrainingModule(model, config.optimiser, config.weights, seed=config.seed)
     data = PoolData(task, config, model, train=train, validation=validation)
-    checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
     with _quiet():
         trainer(
             callbacks=callbacks(config.optimiser, folder),
@@ -144,15 +175,8 @@ def _fit_once(
             log_every_n_steps=min(10, num_steps),
             use_distributed_sampler=False,
             enable_model_summary=False,
-        ).fit(
-            module,
-            datamodule=data,
-            ckpt_path=checkpoint if resume and checkpoint.exists() else None,
-            weights_only=True,
-        )
-    return finish(
-        model.cpu().eval(), task, train=train, validation=validation, config=config.blend, seed=config.seed
-    )
+        ).fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    return Weighted(model=model, train=train, validation=validation)
 
 
 def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> OptimiserConfig:
@@ -326,7 +350,10 @@ class PoolData(pl.LightningDataModule):
             weights = np.ones(len(rows), dtype=np.float32)
             batches += micro_batches(encoded, labels, self._config.batching.event_budget, weights=weights)
             start += len(rows)
-        return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list is a map-style data set
+        assert self.trainer is not None
+        # Every process has some, or Lightning would leave one of them out where all have to meet.
+        own = batches[self.trainer.global_rank :: self.trainer.world_size] or [weightless(batches[0])]
+        return DataLoader(own, batch_size=None)  # type: ignore[arg-type]  # a list is a map-style data set
 
     def transfer_batch_to_device(
         self,
@@ -343,9 +370,10 @@ class PoolData(pl.LightningDataModule):
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Silence Lightning's advice that does not apply here."""
-    logger = logging.getLogger("pytorch_lightning")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # Batches are gathered in this process from memory-mapped columns: workers would copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -362,4 +390,5 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            logger.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -4,7 +4,7 @@ It deliberately does not know where pools come from, nor what becomes of the wei
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pytorch_lightning as pl
@@ -17,6 +17,7 @@ from holdfast.errors import ConfigError
 from training.batches import MicroBatch
 from training.losses import LabelTensors, LossWeights, loss_sums, part_weight
 from training.model import SequenceModel
+from training.ranks import add_gradients, added, own_gradients
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +125,7 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.model, self.optimiser, self.weights, self.seed = model, optimiser, weights, seed
+        self._validated: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
         """Return AdamW and its schedule."""
@@ -151,12 +153,14 @@ class TrainingModule(pl.LightningModule):
             int(np.random.SeedSequence([self.seed, self.global_step, self.global_rank]).generate_state(1)[0])
         )
         adam.zero_grad(set_to_none=True)
-        sizes = PoolSizes.of(pool)
+        sizes = PoolSizes.of(pool).over_ranks(self)
         parts: dict[str, Tensor] = {}
-        for batch in pool:
-            own = self._parts(batch, sizes, with_next_event=self.weights.next_event > 0)
-            self.manual_backward(torch.stack(list(own.values())).sum())
-            parts = {name: parts.get(name, 0.0) + value.detach() for name, value in own.items()}
+        with own_gradients(self):
+            for batch in pool:
+                own = self._parts(batch, sizes, with_next_event=self.weights.next_event > 0)
+                self.manual_backward(torch.stack(list(own.values())).sum())
+                parts = {name: parts.get(name, 0.0) + value.detach() for name, value in own.items()}
+        parts = add_gradients(self, parts)
         self.clip_gradients(
             adam.optimizer, gradient_clip_val=self.optimiser.gradient_clip, gradient_clip_algorithm="norm"
         )
@@ -164,28 +168,42 @@ class TrainingModule(pl.LightningModule):
         schedule.step()
         self._log_step(parts, sizes, seconds=time.perf_counter() - began)
 
+    def on_validation_epoch_start(self) -> None:
+        """Begin with empty sums."""
+        self._validated = {}
+
     def validation_step(self, batch: MicroBatch, _: int) -> None:
-        """Log the loss of the averaged weights at the validation cutoffs."""
-        parts = self._parts(batch, PoolSizes.of([batch]), with_next_event=False)
-        named = {f"validation/{name}": value for name, value in parts.items()}
-        named["validation/loss"] = torch.stack(list(parts.values())).sum()
-        self.log_dict(named, batch_size=batch.num_readouts, sync_dist=True)
+        """Add up the loss of the averaged weights at validation cutoffs."""
+        sums = self._sums(batch, with_next_event=False)
+        sums["weight"] = batch.weights.sum()
+        self._validated = {name: self._validated.get(name, 0.0) + value for name, value in sums.items()}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log means over all validation cutoffs, whichever process had them."""
+        sums = added(self, self._validated)
+        weight = torch.clamp(sums.pop("weight"), min=1e-6)
+        named = {f"validation/{name}": value / weight for name, value in sums.items()}
+        named["validation/loss"] = torch.stack(list(named.values())).sum()
+        self.log_dict(named, sync_dist=True)
 
     def _parts(self, batch: MicroBatch, sizes: "PoolSizes", *, with_next_event: bool) -> dict[str, Tensor]:
         """Return the weighted parts of the loss, each divided by what the whole pool holds.
 
         The parts of a pool's micro-batches thus add up to the same loss, however it was split.
         """
+        sums = self._sums(batch, with_next_event=with_next_event)
+        return {
+            name: value / max(1e-6, sizes.num_events if name == "next_event" else sizes.weight)
+            for name, value in sums.items()
+        }
+
+    def _sums(self, batch: MicroBatch, *, with_next_event: bool) -> dict[str, Tensor]:
+        """Return the weighted parts of the loss, summed over a micro-batch."""
         has_next_event = with_next_event and self.model.config.use_next_event
         raw = self.model(batch.inputs, with_next_event=has_next_event)
         labels = LabelTensors.of(batch.labels, like=batch.weights)
         sums = loss_sums(raw, labels, batch.weights, self.weights, batch=batch.inputs)
-        return {
-            name: part_weight(name, raw, self.weights)
-            * total
-            / max(1e-6, sizes.num_events if name == "next_event" else sizes.weight)
-            for name, (total, _) in sums.items()
-        }
+        return {name: part_weight(name, raw, self.weights) * total for name, (total, _) in sums.items()}
 
     def _log_step(self, parts: dict[str, Tensor], sizes: "PoolSizes", *, seconds: float) -> None:
         loss = torch.stack(list(parts.values())).sum()
@@ -219,3 +237,10 @@ class PoolSizes:
             num_padded=sum(batch.num_padded for batch in pool),
             weight=float(sum(batch.weights.sum() for batch in pool)),
         )
+
+    def over_ranks(self, module: pl.LightningModule) -> "PoolSizes":
+        """Return what the shares of all processes hold together: what a loss is divided by."""
+        own = {name: torch.tensor(value, dtype=torch.float64) for name, value in asdict(self).items()}
+        sums = {name: float(value) for name, value in added(module, own).items()}
+        counts = {name: round(sums[name]) for name in ("num_readouts", "num_events", "num_padded")}
+        return PoolSizes(**counts, weight=sums["weight"])

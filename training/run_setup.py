@@ -3,6 +3,7 @@
 It deliberately knows Hydra and Lightning, so that the recipe does not.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pytorch_lightning.callbacks import RichProgressBar
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 
 from holdfast.errors import ConfigError, RunError
 from training.data_config import DataConfig
+from training.followers import Company, Followers, alone
 from training.prepare import prepare_shown
 from training.publishing import CSV_FOLDER
 from training.store import HistoryStore
@@ -85,7 +88,10 @@ def trainer_factory(settings: DictConfig, used: list[Logger]) -> Callable[..., p
     bar = [RichProgressBar(leave=True)] if settings.show_progress else []
 
     def trainer(*, callbacks: list[pl.Callback], **limits: Any) -> pl.Trainer:
+        # Never what a cluster's own variables say: we start the processes.
+        own = {"plugins": [LightningEnvironment()]} if "LOCAL_RANK" in os.environ else {}
         return make(
+            **own,
             callbacks=[*callbacks, *bar],
             logger=used or False,
             enable_progress_bar=bool(bar),
@@ -94,3 +100,35 @@ def trainer_factory(settings: DictConfig, used: list[Logger]) -> Callable[..., p
         )
 
     return trainer
+
+
+def company(settings: DictConfig) -> Company:
+    """Return what brings the other processes of the group ``trainer``; nobody where it has one.
+
+    Raises:
+        ConfigError: It asks for several machines.
+        RunError: It asks for devices that are not there.
+    """
+    if settings.trainer.get("num_nodes", 1) != 1:
+        raise ConfigError("trainer.num_nodes", settings.trainer.num_nodes, "it must be 1: one machine trains")
+    num_processes = num_devices(settings)
+    if num_processes == 1:
+        return alone
+    threads = settings.threads or max(1, torch.get_num_threads() // num_processes)
+    return Followers(settings=plain(settings), num_processes=num_processes, threads=int(threads))
+
+
+def num_devices(settings: DictConfig) -> int:
+    """Return on how many devices a trainer trains, each with a process of its own.
+
+    Raises:
+        RunError: They are not there.
+    """
+    if settings.trainer.devices == 1:
+        return 1
+    try:
+        trainer = instantiate(settings.trainer, logger=False, enable_checkpointing=False)
+    except Exception as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise RunError(f"the trainer cannot have these devices: {reason}") from error
+    return int(trainer.num_devices)

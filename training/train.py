@@ -19,7 +19,7 @@ from training.judging import judge
 from training.publishing import publish
 from training.run_config import RunConfig
 from training.run_folder import open_run
-from training.run_setup import loggers, plain, prepared, trainer_factory
+from training.run_setup import company, loggers, plain, prepared, trainer_factory
 from training.store import HistoryStore
 from training.task import Task
 
@@ -57,7 +57,14 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
 
     console.print(f"Fitting on {task.name}; everything lies in {run.path}")
     trainer = trainer_factory(settings, loggers(settings))
-    fitted = fit(task, config.fit, trainer=trainer, folder=run.path, resume=run.is_resumed)
+    fitted = fit(
+        task,
+        config.fit,
+        trainer=trainer,
+        folder=run.path,
+        resume=run.is_resumed,
+        company=company(settings),
+    )
     fitted.save(run.path)
 
     console.print(f"Judging on the {config.evaluation.split} window")

@@ -28,7 +28,7 @@ from training.judging import ask
 from training.metrics.bootstrap import Bootstrap
 from training.run_config import RunConfig
 from training.run_folder import SETTINGS_NAME, fingerprint_of
-from training.run_setup import plain, trainer_factory
+from training.run_setup import company, plain, trainer_factory
 from training.store import HistoryStore
 from training.task import Task
 
@@ -120,7 +120,14 @@ class Runs:
         settings.run_dir = str(folder)
         config = RunConfig.from_plain(plain(settings))
         task = Task.of(config.data, self.store)
-        fitted = fit(task, config.fit, trainer=trainer_factory(settings, []), folder=folder, resume=True)
+        fitted = fit(
+            task,
+            config.fit,
+            trainer=trainer_factory(settings, []),
+            folder=folder,
+            resume=True,
+            company=company(settings),
+        )
         fitted.save(folder)
         asked = ask(fitted, task, self.store, config=config.evaluation, truth=config.data.truth)
         return Record(
