@@ -38,6 +38,7 @@ from training.model import ModelConfig, SequenceModel, fit_target_scales
 from training.module import OptimiserConfig, TrainingModule
 from training.predict import encoded_chunks
 from training.settling import settled_model
+from training.sharded import ShardedModule, check_shardable, is_sharded
 from training.task import Readouts, Task
 
 ENCODING_SAMPLE = 20_000
@@ -163,10 +164,9 @@ def fit_weights(
     config = replace(config, optimiser=settled_schedule(task, config, train))
     num_steps = config.optimiser.total_steps
     model = build_model(task, config, train)
-    module = TrainingModule(model, config.optimiser, config.weights, seed=config.seed)
     data = PoolData(task, config, model, train=train, validation=validation)
-    with _quiet():
-        trainer(
+    with quiet():
+        maker = trainer(
             callbacks=callbacks(config.optimiser, folder),
             max_epochs=1,
             max_steps=num_steps,
@@ -175,7 +175,14 @@ def fit_weights(
             log_every_n_steps=min(10, num_steps),
             use_distributed_sampler=False,
             enable_model_summary=False,
-        ).fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+        )
+        kind = TrainingModule
+        if is_sharded(maker.strategy):
+            check_shardable(config.optimiser)
+            kind = ShardedModule
+        module = kind(model, config.optimiser, config.weights, seed=config.seed)
+        maker.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    model = module.whole_model()
     return Weighted(model=model, train=train, validation=validation)
 
 
@@ -192,7 +199,7 @@ def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> Optimise
     distinct, which = np.unique(ends, return_inverse=True)
     most = np.zeros(len(distinct), dtype=np.float64)
     np.maximum.at(most, which, weights)
-    num_histories = round(most.sum())
+    num_histories = round(most.sum() / task.asked_share)
     per_customer = np.unique(train.customer, return_counts=True)[1]
     mean = np.minimum(per_customer, config.batching.readouts_per_customer).mean()
     readouts_per_step = float(mean) * min(config.batching.pool_customers, len(per_customer))
@@ -202,7 +209,7 @@ def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> Optimise
         "%d steps of %.0f cutoffs; training has %d cutoffs that show %d different histories",
         settled.num_steps,
         readouts_per_step,
-        len(train),
+        round(len(train) / task.asked_share),
         num_histories,
     )
     return settled
@@ -280,7 +287,10 @@ class PoolData(pl.LightningDataModule):
         """
         super().__init__()
         self._task, self._config, self._model = task, config, model
-        self._customers = np.unique(train.customer)
+        is_whole = task.asked_share == 1.0
+        self._customers = (
+            np.unique(train.customer) if is_whole else task.customers(task.fit_split, seed=config.seed)
+        )
         rng = np.random.default_rng([config.seed, 4])
         self._validation = None if validation is None else validation.sample(VALIDATION_SAMPLE, rng)
 
@@ -351,8 +361,10 @@ class PoolData(pl.LightningDataModule):
             batches += micro_batches(encoded, labels, self._config.batching.event_budget, weights=weights)
             start += len(rows)
         assert self.trainer is not None
-        # Every process has some, or Lightning would leave one of them out where all have to meet.
-        own = batches[self.trainer.global_rank :: self.trainer.world_size] or [weightless(batches[0])]
+        # Every process has as many, because all of them meet at each or at the end.
+        num_ranks = self.trainer.world_size
+        batches += [weightless(batches[0])] * (-len(batches) % num_ranks)
+        own = batches[self.trainer.global_rank :: num_ranks]
         return DataLoader(own, batch_size=None)  # type: ignore[arg-type]  # a list is a map-style data set
 
     def transfer_batch_to_device(
@@ -368,7 +380,7 @@ class PoolData(pl.LightningDataModule):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence Lightning's advice that does not apply here."""
     loggers = [logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning")]
     levels = [logger.level for logger in loggers]
@@ -377,6 +389,8 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         # Batches are gathered in this process from memory-mapped columns: workers would copy them.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        # States are never changed in place.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor.*")
         # Refitted weights have no validation batches, on purpose.
         warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
         warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")

@@ -44,7 +44,8 @@ def follow(request: dict[str, Any]) -> None:
 
 def _end_with_leader() -> None:
     """Wait until the leader has closed its end of the pipe; the system does that for one that was killed."""
-    sys.stdin.read()
+    # Not through sys.stdin: a thread that waits there holds its lock, and would keep the process from ending.
+    os.read(sys.stdin.fileno(), 1)
     os._exit(EXIT_ERROR)
 
 
@@ -54,6 +55,10 @@ def main() -> None:
     request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_leader, daemon=True).start()
     follow(request)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # At once: the threads of a process group may keep an interpreter from ending for minutes.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,10 @@ LOG_NAME = "process_{rank}.log"
 """What a follower says, in the folder of the fit."""
 
 GRACE_SECONDS = 10.0
-"""How long the leader may take to notice by itself that a follower has failed, and followers to end."""
+"""How long the leader may take to notice by itself that a follower has failed."""
+
+END_SECONDS = 120.0
+"""How long followers may take to end after the last step."""
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -134,7 +137,7 @@ class _Team:
         """
         for process in self._processes:
             try:
-                process.wait(GRACE_SECONDS)
+                process.wait(END_SECONDS)
             except subprocess.TimeoutExpired as error:
                 raise RunError(f"a training process does not end: {self._said()}") from error
         if any(process.returncode for process in self._processes):
@@ -163,7 +166,7 @@ class _Team:
         if process.wait() and not self._has_ended.is_set():
             self._has_failed.set()
             # A collective on a GPU waits for a lost process without end, and no exception reaches it.
-            if not self._has_ended.wait(2 * GRACE_SECONDS):
+            if not self._has_ended.wait(GRACE_SECONDS):
                 say_error(self._said())
                 for other in self._processes:
                     other.kill()

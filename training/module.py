@@ -186,6 +186,10 @@ class TrainingModule(pl.LightningModule):
         named["validation/loss"] = torch.stack(list(named.values())).sum()
         self.log_dict(named, sync_dist=True)
 
+    def whole_model(self) -> SequenceModel:
+        """Return the fitted model."""
+        return self.model
+
     def _parts(self, batch: MicroBatch, sizes: "PoolSizes", *, with_next_event: bool) -> dict[str, Tensor]:
         """Return the weighted parts of the loss, each divided by what the whole pool holds.
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 
@@ -42,6 +42,9 @@ def add_gradients(module: pl.LightningModule, parts: Mapping[str, Tensor]) -> di
     """
     if module.trainer.world_size == 1:
         return dict(parts)
+    if isinstance(module.trainer.strategy, ModelParallelStrategy):
+        # It adds gradients itself, every one where its part of the weights lies.
+        return added(module, parts)
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     # One message instead of one per parameter: most are smaller than what a message costs.
     flat = torch.cat([*(gradient.flatten() for gradient in gradients), torch.stack(list(parts.values()))])

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from holdfast.errors import ConfigError, RunError
 from training.data_config import DataConfig
+from training.fitting import quiet
 from training.followers import Company, Followers, alone
 from training.prepare import prepare_shown
 from training.publishing import CSV_FOLDER
@@ -127,7 +128,8 @@ def num_devices(settings: DictConfig) -> int:
     if settings.trainer.devices == 1:
         return 1
     try:
-        trainer = instantiate(settings.trainer, logger=False, enable_checkpointing=False)
+        with quiet():
+            trainer = instantiate(settings.trainer, logger=False, enable_checkpointing=False)
     except Exception as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise RunError(f"the trainer cannot have these devices: {reason}") from error

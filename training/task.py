@@ -18,6 +18,9 @@ from training.outcomes import Outcomes, outcomes_of
 from training.splits import Split, Splits, check_learnable, raise_none_eligible, temporal_splits
 from training.store import HistoryStore
 
+MOST_CUSTOMERS = 250_000
+"""Customers whose cutoffs are held in memory at once: a random sample of more, the same for a seed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Readouts:
@@ -104,9 +107,12 @@ class Task:
     def readouts(self, split: Split, *, seed: int = 0) -> Readouts:
         """Draw and label every eligible cutoff of a split, once: many steps of a run ask for the same.
 
+        Of more than :data:`MOST_CUSTOMERS` customers a random sample is asked about: memory is bounded,
+        and what is fitted or judged on so many moves in its third digit at most.
+
         Args:
             split: One of ``splits``.
-            seed: For policies that draw at random.
+            seed: For policies that draw at random, and of the sample.
 
         Returns:
             Labelled cutoffs.
@@ -116,8 +122,9 @@ class Task:
         """
         if (split, seed) in self._drawn:
             return self._drawn[split, seed]
-        customers = np.arange(self.histories.num_customers, dtype=np.int64)
-        customer, cutoff_us = split.draw(self.labeller, customers, np.random.default_rng([seed, 2]))
+        customers = self._asked(seed)
+        position, cutoff_us = split.draw(self.labeller, customers, np.random.default_rng([seed, 2]))
+        customer = customers[position]
         if not len(customer):
             raise_none_eligible(
                 self.labeller, name=split.name, times_us=getattr(split.candidates, "times_us", ())
@@ -126,6 +133,28 @@ class Task:
         check_learnable(labels, self.schema, name=split.name)
         drawn = Readouts(customer=customer, cutoff_us=cutoff_us, labels=labels)
         return self._drawn.setdefault((split, seed), drawn)
+
+    @property
+    def asked_share(self) -> float:
+        """The share of customers whose cutoffs :meth:`readouts` draws."""
+        return min(1.0, MOST_CUSTOMERS / max(1, self.histories.num_customers))
+
+    def customers(self, split: Split, *, seed: int = 0) -> Int64[ndarray, " customer"]:
+        """Return every customer with an eligible cutoff, ascending: a part of them at a time."""
+        found = []
+        for start in range(0, self.histories.num_customers, MOST_CUSTOMERS):
+            end = min(start + MOST_CUSTOMERS, self.histories.num_customers)
+            part = np.arange(start, end, dtype=np.int64)
+            position, _ = split.draw(self.labeller, part, np.random.default_rng([seed, 2]))
+            found.append(np.unique(part[position]))
+        return np.concatenate(found)
+
+    def _asked(self, seed: int) -> Int64[ndarray, " customer"]:
+        num = self.histories.num_customers
+        if num <= MOST_CUSTOMERS:
+            return np.arange(num, dtype=np.int64)
+        rng = np.random.default_rng([seed, 6])
+        return np.sort(rng.choice(num, MOST_CUSTOMERS, replace=False, shuffle=False)).astype(np.int64)
 
     def outcomes(self, readouts: Readouts, split: Split) -> Outcomes:
         """Return what came after the cutoffs of a split, in the form that predictions are compared with."""
