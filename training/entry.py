@@ -62,7 +62,7 @@ def wide_console() -> Console:
 
 
 def say_error(message: str) -> None:
-    """Say on standard error, in one line, why a run ends."""
+    """Print one line that says what went wrong, whatever line breaks the message has."""
     line = " ".join(message.split())
     # As text, so that brackets in a message are not read as markup; soft, so that it stays one line.
     Console(stderr=True).print(Text("error: ", style="bold red") + Text(line), soft_wrap=True)

@@ -21,6 +21,7 @@ from training.run_config import RunConfig
 from training.run_folder import open_run
 from training.run_setup import company, loggers, plain, prepared, trainer_factory
 from training.store import HistoryStore
+from training.sweeps.jobs import kept_apart
 from training.task import Task
 
 
@@ -79,6 +80,7 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
 
 @hydra.main(version_base=None, config_path=CONFIG_DIR, config_name="train")
 @run_entry
+@kept_apart
 def main(settings: DictConfig) -> None:
     """Train what the command line composes and show the figures."""
     console = wide_console()

@@ -1,0 +1,128 @@
+"""A table of runs for the terminal, and as the files that are kept of it.
+
+It deliberately computes nothing: every figure stands in the result.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from training.sweeps.figures import shown
+from training.sweeps.result import FigureColumn, Mean, Row, SweepResult
+
+JSON_NAME = "sweep.json"
+CSV_NAME = "sweep.csv"
+_STATES = {"finished": "", "failed": "red", "pruned": "dim", "unfinished": "yellow"}
+
+
+def render_sweep(result: SweepResult) -> RenderableType:
+    """Return one table: a row per run, then means over seeds, then why some have no figures.
+
+    Args:
+        result: Of a multirun or a search; its rows are shown in their order.
+    """
+    keys = list(dict.fromkeys(key for row in result["rows"] for key in row["overrides"]))
+    named = " · ".join(part for part in (result["data"], result["split"]) if part)
+    table = Table(
+        title=Text(f"{len(result['rows'])} runs{f' · {named}' if named else ''}"),
+        title_justify="left",
+        caption=Text(f"all: {' '.join(result['shared'])}") if result["shared"] else None,
+        caption_justify="left",
+    )
+    table.add_column("run", justify="right")
+    for key in keys:
+        table.add_column(short(key), overflow="fold")
+    for column in result["columns"]:
+        target = f"{column['target']} {column['horizon_days']} d"
+        table.add_column(f"{target}\n{shown(column).title}", justify="right", no_wrap=True)
+    table.add_column("time", justify="right", no_wrap=True)
+    best = {column["name"]: _best(result["rows"], column) for column in result["columns"]}
+    for row in result["rows"]:
+        table.add_row(*_cells(row, keys, result["columns"], best), style=_STATES[row["state"]])
+    if result["means"]:
+        table.add_section()
+        for mean in result["means"]:
+            table.add_row(*_mean_cells(mean, keys, result["columns"]))
+    return Group(table, *_notes(result))
+
+
+def keep(result: SweepResult, folder: Path) -> None:
+    """Write a result as ``sweep.json`` and, a line per run, as ``sweep.csv``."""
+    _write(folder / JSON_NAME, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    keys = list(dict.fromkeys(key for row in result["rows"] for key in row["overrides"]))
+    names = [column["name"] for column in result["columns"]]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["number", "state", *keys, *names, "seconds", "folder", "reason"])
+    for row in result["rows"]:
+        chosen = [row["overrides"].get(key, "") for key in keys]
+        figures = [row["figures"].get(name) for name in names]
+        ending = [row["seconds"], row["folder"], row["reason"]]
+        lines.writerow([row["number"], row["state"], *chosen, *figures, *ending])
+    _write(folder / CSV_NAME, text.getvalue())
+
+
+def short(key: str) -> str:
+    """Return the last part of a dotted key: the whole one would fill the terminal."""
+    return key.rpartition(".")[2]
+
+
+def duration(seconds: float | None) -> str:
+    """Return a wall time for people."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _best(rows: Sequence[Row], column: FigureColumn) -> str | None:
+    """Return the best of a column as it is written; None where there is nothing to choose from."""
+    form, better = shown(column).form, shown(column).better
+    values = [value for row in rows if (value := row["figures"].get(column["name"])) is not None]
+    return format(max(values) if better == "high" else min(values), form) if len(values) > 1 else None
+
+
+def _cells(
+    row: Row, keys: Sequence[str], columns: Sequence[FigureColumn], best: dict[str, str | None]
+) -> list[Text]:
+    cells = [Text(str(row["number"])), *(Text(row["overrides"].get(key, "")) for key in keys)]
+    for place, column in enumerate(columns):
+        value = row["figures"].get(column["name"])
+        text = "-" if value is None else format(value, shown(column).form)
+        if value is None and not place and row["state"] != "finished":
+            text = row["state"]
+        cells.append(Text(text, style="bold" if value is not None and text == best[column["name"]] else ""))
+    return [*cells, Text(duration(row["seconds"]))]
+
+
+def _mean_cells(mean: Mean, keys: Sequence[str], columns: Sequence[FigureColumn]) -> list[Text]:
+    cells = [Text("mean", style="dim"), *(Text(mean["overrides"].get(key, "")) for key in keys)]
+    for column in columns:
+        name, kind = column["name"], shown(column)
+        text = Text("-")
+        if name in mean["means"]:
+            text = Text(format(mean["means"][name], kind.form))
+            text.append(f" ±{mean['spreads'][name]:{kind.difference_form}}", style="dim")
+        cells.append(text)
+    return [*cells, Text(f"{len(mean['numbers'])} runs", style="dim")]
+
+
+def _notes(result: SweepResult) -> list[Text]:
+    return [
+        Text(f"run {row['number']} {row['state']}: {row['reason']}", style=_STATES[row["state"]])
+        for row in result["rows"]
+        if row["state"] in {"failed", "unfinished"} and row["reason"]
+    ]
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_suffix(f"{path.suffix}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
