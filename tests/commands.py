@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 QUIET = ("show_progress=false", "threads=1")
-TRAINING = ("training.train", "training.compare", "training.ablate")
+TRAINING = ("training.train", "training.compare", "training.ablate", "training.sweep")
 # "none" leaves logging alone; "disabled" would silence the loggers of every test that comes after.
 NO_LOGS = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 

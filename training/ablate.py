@@ -3,11 +3,10 @@
 It deliberately never looks at the test window: variants are there to choose from.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
@@ -24,16 +23,15 @@ from training.compare import (
 )
 from training.comparison import ComparisonResult, Record
 from training.comparison.origins import rolling_origins
+from training.data_config import DataConfig
 from training.entry import CONFIG_DIR, run_entry, wide_console
 from training.outcomes import Predictions
+from training.recompose import Compose, recomposer
 from training.run_config import RunConfig
 from training.run_setup import plain
 
 DEFAULT = "default"
 """The variant without overrides, with which the others are compared."""
-
-Compose = Callable[[Sequence[str]], DictConfig]
-"""Returns the settings of the command line with further overrides."""
 
 
 def ablate(settings: DictConfig, compose: Compose, *, console: Console | None = None) -> ComparisonResult:
@@ -52,13 +50,11 @@ def ablate(settings: DictConfig, compose: Compose, *, console: Console | None = 
     """
     console = console or wide_console()
     overrides = _variants(settings)
-    variants = {name: _judged_on_validation(compose(chosen)) for name, chosen in overrides.items()}
+    variants = {name: judged_on_validation(compose(chosen)) for name, chosen in overrides.items()}
     configs = {name: RunConfig.from_plain(plain(variant)) for name, variant in variants.items()}
     data = configs[DEFAULT].data
     for name, config in configs.items():
-        if config.data.store_fingerprint(files=None) != data.store_fingerprint(files=None):
-            limit = "a variant may not change what the history store is made of"
-            raise ConfigError(f"ablation.variants.{name}", overrides[name], limit)
+        check_same_store(config, data, where=f"ablation.variants.{name}", overrides=overrides[name])
     if OmegaConf.select(settings, "data.cutoffs.fit_on") not in {None, "train"}:
         console.print("weights see training cutoffs alone here, not every window (cutoffs.fit_on=train)")
     seeds = checked_seeds(settings)
@@ -79,7 +75,10 @@ def ablate(settings: DictConfig, compose: Compose, *, console: Console | None = 
     sittings = [
         sitting(
             records[DEFAULT][index],
-            {name: [_judged(r, settings.judged) for r in made[index]] for name, made in records.items()},
+            {
+                name: [judged_answers(r, settings.judged) for r in made[index]]
+                for name, made in records.items()
+            },
         )
         for index in range(len(origins))
     ]
@@ -113,14 +112,31 @@ def _variants(settings: DictConfig) -> dict[str, list[str]]:
     return {DEFAULT: [], **variants}
 
 
-def _judged_on_validation(settings: DictConfig) -> DictConfig:
+def check_same_store(config: RunConfig, data: DataConfig, *, where: str, overrides: Sequence[str]) -> None:
+    """Refuse a variant whose store would be another one.
+
+    Raises:
+        ConfigError: Naming where the variant stands, and its overrides.
+    """
+    if config.data.store_fingerprint(files=None) != data.store_fingerprint(files=None):
+        limit = "a variant may not change what the history store is made of"
+        raise ConfigError(where, list(overrides), limit)
+
+
+def judged_on_validation(settings: DictConfig) -> DictConfig:
+    """Return the settings with weights that see training cutoffs alone, judged on the validation window."""
     OmegaConf.update(settings, "evaluation.split", "validation")
     # Weights that had seen the validation window could not be judged there.
     OmegaConf.update(settings, "data.cutoffs.fit_on", "train", force_add=True)
     return settings
 
 
-def _judged(record: Record, model: str) -> Predictions:
+def judged_answers(record: Record, model: str) -> Predictions:
+    """Return what the judged model of a run said.
+
+    Raises:
+        ConfigError: The run has no such model.
+    """
     if model not in record.predictions:
         raise ConfigError("judged", model, f"the models are {list(record.predictions)}")
     return record.predictions[model]
@@ -131,21 +147,8 @@ def _judged(record: Record, model: str) -> Predictions:
 def main(settings: DictConfig) -> None:
     """Judge the variants of the group ``ablation`` that the command line names."""
     console = wide_console()
-    given = HydraConfig.get().overrides
-    search = [override for override in given.hydra if override.startswith("hydra.searchpath=")]
-
-    def compose(overrides: Sequence[str]) -> DictConfig:
-        # What a variant sets again is no longer what the command line said.
-        again = {_key(override) for override in overrides}
-        kept = [override for override in given.task if _key(override) not in again]
-        return hydra.compose("ablate", overrides=[*search, *kept, *overrides])
-
-    ablate(settings, compose, console=console)
+    ablate(settings, recomposer("ablate"), console=console)
     console.print(f"ablation: {Path(settings.out) / RESULT_NAME}", soft_wrap=True)
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+~")
 
 
 if __name__ == "__main__":

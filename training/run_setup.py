@@ -4,7 +4,7 @@ It deliberately knows Hydra and Lightning, so that the recipe does not.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning.callbacks import RichProgressBar
+from pytorch_lightning.callbacks import Callback, RichProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
@@ -73,8 +73,15 @@ def keep_earlier_log(folder: Path) -> None:
         log.replace(folder / f"{CSV_FOLDER}.{len(list(folder.glob(f'{CSV_FOLDER}.*'))) + 1}")
 
 
-def trainer_factory(settings: DictConfig, used: list[Logger]) -> Callable[..., pl.Trainer]:
+def trainer_factory(
+    settings: DictConfig, used: list[Logger], watching: Sequence[Callback] = ()
+) -> Callable[..., pl.Trainer]:
     """Return what makes the trainer of the group ``trainer`` from callbacks and limits.
+
+    Args:
+        settings: Of the run.
+        used: Its loggers.
+        watching: Callbacks beside those of the fit.
 
     Raises:
         RunError: It wants a GPU and there is none.
@@ -93,7 +100,7 @@ def trainer_factory(settings: DictConfig, used: list[Logger]) -> Callable[..., p
         own = {"plugins": [LightningEnvironment()]} if "LOCAL_RANK" in os.environ else {}
         return make(
             **own,
-            callbacks=[*callbacks, *bar],
+            callbacks=[*callbacks, *watching, *bar],
             logger=used or False,
             enable_progress_bar=bool(bar),
             default_root_dir=settings.run_dir,

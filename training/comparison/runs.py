@@ -7,13 +7,14 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import DictConfig
+from pytorch_lightning.callbacks import Callback
 from rich.console import Console
 from rich.text import Text
 
@@ -34,7 +35,10 @@ from training.task import Task
 
 _ROOT = Path(__file__).resolve().parents[2]
 SOURCE_NAME = "source.txt"
-SHOWING = ("ablate.py", "compare.py", "comparison", "evaluation", "metrics", "report", "simulate")
+SHOWING = (
+    *("ablate.py", "compare.py", "comparison", "evaluation", "metrics", "report", "simulate"),
+    *("advice.py", "recompose.py", "sweep.py", "sweeps"),
+)
 """Parts of ``training`` that judge, show or simulate: they do not change what a run predicts."""
 
 _NOT_SHAPING = ("store_dir", "data_root", "simulated_root", "threads")
@@ -70,29 +74,34 @@ class Runs:
     console: Console
     source: str = field(default_factory=source_digest)
 
-    def record(self, settings: DictConfig, *, label: str) -> Record:
+    def record(self, settings: DictConfig, *, label: str, callbacks: Sequence[Callback] = ()) -> Record:
         """Return the record of a run, made now or before.
 
         Args:
             settings: Of the run, as ``conf/train.yaml`` composes them; further keys are left aside.
             label: What is different about it, for people.
+            callbacks: Who looks on while it is fitted; they may end it by an error of theirs.
 
         Raises:
             ConfigError: A setting is wrong.
             RunError: The folder cannot be written.
         """
         values = self._shaping(plain(settings))
-        folder = self.folder / fingerprint_of(values)[:16]
+        folder = self.folder_of(settings)
         found = Record.load(folder)
         if found is not None and (found.facts.source == self.source or not self.same_source):
             self._tell(label, found, f"there already, {found.facts.seconds:.0f} s then")
             return found
         _make_ready(folder, values, self.source)
-        made = self._made(settings, folder)
+        made = self._made(settings, folder, callbacks)
         made.save(folder)
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         self._tell(label, made, f"{made.facts.seconds:.0f} s")
         return made
+
+    def folder_of(self, settings: DictConfig) -> Path:
+        """Return where a run lies or will lie: its name changes with anything that shapes its result."""
+        return self.folder / fingerprint_of(self._shaping(plain(settings)))[:16]
 
     def check(self, settings: DictConfig) -> None:
         """Refuse a run that could not be fitted or judged, before others have been trained for hours.
@@ -114,7 +123,7 @@ class Runs:
         left["evaluation"] = {k: v for k, v in left["evaluation"].items() if k != "num_bootstrap"}
         return left | {"store": self.store.config_fingerprint}
 
-    def _made(self, settings: DictConfig, folder: Path) -> Record:
+    def _made(self, settings: DictConfig, folder: Path, callbacks: Sequence[Callback]) -> Record:
         begin = time.perf_counter()
         settings = settings.copy()
         settings.run_dir = str(folder)
@@ -123,7 +132,7 @@ class Runs:
         fitted = fit(
             task,
             config.fit,
-            trainer=trainer_factory(settings, []),
+            trainer=trainer_factory(settings, [], callbacks),
             folder=folder,
             resume=True,
             company=company(settings),
@@ -152,17 +161,26 @@ class Runs:
 
 def headline(record: Record, schema: Schema) -> Iterator[str]:
     """Yield the main figures of a run's main model, each in words, at the longest horizons."""
-    main = record.facts.main
     for target in schema.targets:
-        at = len(target.horizons_days) - 1
-        question = Question.of(target, at, record.outcomes, {main: record.predictions[main]})
-        if main in question.predicted and len(question.labels):
-            samples = question.samples(
-                main, Bootstrap(np.arange(len(question.labels)), num_replicates=0, seed=0)
-            )
-            for metric in MAIN_METRICS[target.kind]:
+        metrics = metrics_of(record, schema, target.name, model=record.facts.main)
+        for metric in MAIN_METRICS[target.kind]:
+            if metric in metrics:
                 column = COLUMNS[metric]
-                yield f"{target.name} {column.title} {samples[metric].value:{column.difference_form}}"
+                yield f"{target.name} {column.title} {metrics[metric]:{column.difference_form}}"
+
+
+def metrics_of(record: Record, schema: Schema, target: str, *, model: str) -> dict[str, float]:
+    """Return all metrics of a model of a run, for one target within its longest horizon.
+
+    Empty where the model has no answer, or no outcome is known.
+    """
+    (asked,) = (one for one in schema.targets if one.name == target)
+    at = len(asked.horizons_days) - 1
+    question = Question.of(asked, at, record.outcomes, {model: record.predictions[model]})
+    if model not in question.predicted or not len(question.labels):
+        return {}
+    bootstrap = Bootstrap(np.arange(len(question.labels)), num_replicates=0, seed=0)
+    return {name: float(sample.value) for name, sample in question.samples(model, bootstrap).items()}
 
 
 def _make_ready(folder: Path, values: dict[str, Any], source: str) -> None:

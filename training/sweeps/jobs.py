@@ -123,9 +123,7 @@ def means_over_seeds(rows: list[Row], columns: list[FigureColumn]) -> list[Mean]
     return found
 
 
-def _row(
-    number: int, job: Path, overrides: dict[str, str]
-) -> tuple[Row, list[FigureColumn], dict[str, str]]:
+def _row(number: int, job: Path, overrides: dict[str, str]) -> tuple[Row, list[FigureColumn], dict[str, str]]:
     ended: dict[str, Any] = {"state": "unfinished", "seconds": None, "reason": "it was stopped"}
     if (job / JOB_NAME).is_file():
         ended = json.loads((job / JOB_NAME).read_text(encoding="utf-8"))

@@ -53,7 +53,8 @@ class SweepResult(TypedDict):
     """Everything that a table of runs says; ``json.dumps(..., allow_nan=False)`` takes it.
 
     ``shared`` are overrides that all runs have. A search names its ``objective`` (the column that
-    trials are compared by) and the ``best`` trial's overrides, ready for a command line.
+    trials are compared by) and the overrides of the ``best`` trial,
+    ready for a command line, where one has finished.
     """
 
     form: int
@@ -64,5 +65,5 @@ class SweepResult(TypedDict):
     rows: list[Row]
     means: list[Mean]
     objective: NotRequired[str]
-    best: NotRequired[list[str] | None]
+    best: NotRequired[list[str]]
     revision: NotRequired[str]
