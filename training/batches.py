@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from numpy import ndarray
 from torch import Tensor
+from torch.autograd.profiler import record_function
 from torch.utils.data import Dataset
 
 from holdfast.encoding import EncodingSpec, encode
@@ -149,6 +150,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         """Return the number of optimiser steps."""
         return self._num_steps
 
+    @record_function("draw")
     def __getitem__(self, step: int) -> list[MicroBatch]:
         """Draw, encode, label and split the pool of one step.
 
@@ -170,7 +172,8 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         own = self._histories.take(people)
         cutoffs = share_segments(own, position, cutoff_us, self._spec, min_share=self._config.min_share)
         labels = self._label(people[position], cutoff_us)
-        encoded, weights = encode(own, cutoffs, self._spec), self._weigh(cutoff_us)
+        with record_function("encode"):
+            encoded, weights = encode(own, cutoffs, self._spec), self._weigh(cutoff_us)
         pool = micro_batches(encoded, labels, self._config.event_budget, weights=weights, rng=rng)
         return pool if has_share else [weightless(batch) for batch in pool]
 
@@ -182,6 +185,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         return np.sort(self._customers[order[position * size : (position + 1) * size]])
 
 
+@record_function("pad")
 def micro_batches(
     encoded: Encoded,
     labels: Labels,

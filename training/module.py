@@ -3,14 +3,15 @@
 It deliberately does not know where pools come from, nor what becomes of the weights.
 """
 
-import time
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.autograd.profiler import record_function
 from torch.optim.lr_scheduler import LambdaLR
 
 from holdfast.errors import ConfigError
@@ -145,7 +146,6 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, pool: list[MicroBatch], _: int) -> None:
         """Take one optimiser step on one pool, micro-batch by micro-batch."""
-        began = time.perf_counter()
         adam, schedule = self.optimizers(), self.lr_schedulers()
         assert isinstance(adam, LightningOptimizer)
         assert isinstance(schedule, LambdaLR)
@@ -166,7 +166,7 @@ class TrainingModule(pl.LightningModule):
         )
         adam.step()
         schedule.step()
-        self._log_step(parts, sizes, seconds=time.perf_counter() - began)
+        self._log_step(parts)
 
     def on_validation_epoch_start(self) -> None:
         """Begin with empty sums."""
@@ -190,6 +190,7 @@ class TrainingModule(pl.LightningModule):
         """Return the fitted model."""
         return self.model
 
+    @record_function("forward")
     def _parts(self, batch: MicroBatch, sizes: "PoolSizes", *, with_next_event: bool) -> dict[str, Tensor]:
         """Return the weighted parts of the loss, each divided by what the whole pool holds.
 
@@ -209,14 +210,14 @@ class TrainingModule(pl.LightningModule):
         sums = loss_sums(raw, labels, batch.weights, self.weights, batch=batch.inputs)
         return {name: part_weight(name, raw, self.weights) * total for name, (total, _) in sums.items()}
 
-    def _log_step(self, parts: dict[str, Tensor], sizes: "PoolSizes", *, seconds: float) -> None:
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """Backpropagate, under a name of its own in traces."""
+        with record_function("backward"):
+            loss.backward(*args, **kwargs)
+
+    def _log_step(self, parts: dict[str, Tensor]) -> None:
         loss = torch.stack(list(parts.values())).sum()
-        self.log("loss", loss, prog_bar=True, logger=False)
-        self.log("kev/s", sizes.num_events / seconds / 1e3, prog_bar=True, logger=False)
         named = {f"train/{name}": value for name, value in parts.items()} | {"train/loss": loss}
-        named["progress/events_per_second"] = torch.tensor(sizes.num_events / seconds)
-        named["progress/labels_per_second"] = torch.tensor(sizes.num_readouts / seconds)
-        named["progress/padding_share"] = torch.tensor(1.0 - sizes.num_events / max(1, sizes.num_padded))
         named["progress/learning_rate"] = torch.tensor(
             self.optimiser.learning_rate * self.optimiser.factor(self.global_step)
         )

@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pytorch_lightning.callbacks import Callback, RichProgressBar
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.plugins.environments import LightningEnvironment
 from pytorch_lightning.utilities import rank_zero_only
@@ -24,6 +24,8 @@ from training.data_config import DataConfig
 from training.fitting import quiet
 from training.followers import Company, Followers, alone
 from training.prepare import prepare_shown
+from training.profiling import profiling
+from training.progress import FitProgress
 from training.publishing import CSV_FOLDER
 from training.store import HistoryStore
 
@@ -93,16 +95,18 @@ def trainer_factory(
     if settings.threads is not None:
         torch.set_num_threads(int(settings.threads))
     make = instantiate(settings.trainer, _partial_=True)
-    bar = [RichProgressBar(leave=True)] if settings.show_progress else []
+    console = Console() if settings.show_progress else None
+    profiler, traces = profiling(settings.trainer.profiler, Path(settings.run_dir))
 
     def trainer(*, callbacks: list[pl.Callback], **limits: Any) -> pl.Trainer:
         # Never what a cluster's own variables say: we start the processes.
         own = {"plugins": [LightningEnvironment()]} if "LOCAL_RANK" in os.environ else {}
         return make(
             **own,
-            callbacks=[*callbacks, *watching, *bar],
+            callbacks=[*callbacks, FitProgress(console), *watching, *traces],
             logger=used or False,
-            enable_progress_bar=bool(bar),
+            profiler=profiler,
+            enable_progress_bar=False,
             default_root_dir=settings.run_dir,
             **limits,
         )

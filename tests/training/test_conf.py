@@ -12,17 +12,23 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
 from holdfast.errors import RunError
+from holdfast.plain import from_plain
 from training.data_config import DataConfig
 from training.entry import CONFIG_DIR
 from training.run_config import RunConfig
 from training.run_setup import loggers, plain, trainer_factory
 from training.simulate.config import simulation_config
+from training.sweeps.proposals import ProposalConfig
+from training.sweeps.search import Objective
+from training.sweeps.space import Space, override
 
 CONF = Path(CONFIG_DIR)
 SURFACE = Path(__file__).with_name("override_surface.txt")
 GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
 OPTIONS = sorted(
-    (file.parent.name, file.stem) for file in CONF.glob("*/*.yaml") if file.parent.name != "ablation"
+    (file.parent.name, file.stem)
+    for file in CONF.glob("*/*.yaml")
+    if file.parent.name not in {"ablation", "sweep"}
 )
 COMMANDS = sorted(file.stem for file in CONF.glob("*.yaml"))
 RENEW = (
@@ -34,7 +40,7 @@ def composed(command: str, *overrides: str) -> DictConfig:
     """Return what a command line composes, as its entry point gets it."""
     # A run's folder is known to Hydra alone, once it runs.
     known = {"train": ("run_dir=/somewhere",)} | dict.fromkeys(
-        ("compare", "ablate"), ("run_dir=/somewhere", "out=/somewhere")
+        ("compare", "ablate", "sweep"), ("run_dir=/somewhere", "out=/somewhere")
     )
     with initialize_config_dir(str(CONF), version_base=None):
         return compose(command, overrides=[*known.get(command, ()), *overrides])
@@ -42,8 +48,12 @@ def composed(command: str, *overrides: str) -> DictConfig:
 
 def test_every_group_is_one_that_training_knows() -> None:
     """A new group shows up here, and every option of it below."""
-    assert GROUPS == ["ablation", "blend", "data", "experiment", "logger", "model", "optimiser", "trainer"]
-    assert COMMANDS == ["ablate", "compare", "download", "evaluate", "prepare", "report", "simulate", "train"]
+    assert [
+        *("ablation", "blend", "data", "experiment", "logger", "model", "optimiser", "sweep", "trainer"),
+    ] == GROUPS
+    assert [
+        *("ablate", "compare", "download", "evaluate", "prepare", "report", "simulate", "sweep", "train"),
+    ] == COMMANDS
 
 
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
@@ -64,6 +74,22 @@ def test_every_variant_of_every_ablation_composes_and_builds_a_run(option: str) 
     assert (default.evaluation.split, default.evaluation.baselines) == ("validation", ())
     for overrides in composed("ablate", f"ablation={option}").ablation.variants.values():
         assert RunConfig.from_plain(plain(composed("ablate", *overrides))) != default
+
+
+@pytest.mark.parametrize("option", sorted(file.stem for file in CONF.glob("sweep/*.yaml")))
+def test_every_end_of_every_space_composes_and_builds_a_run(option: str) -> None:
+    """Each choice, and the least and the greatest of numbers, beside the defaults; all on validation."""
+    settings = composed("sweep", f"sweep={option}")
+    assert settings.evaluation.split == "validation"
+    values = plain(settings.sweep)
+    from_plain(ProposalConfig, values["proposals"])
+    from_plain(Objective, values["objective"])
+    for key, parameter in Space.from_plain(values["space"]).parameters.items():
+        ends = parameter.choices or (parameter.low, parameter.high)
+        with_others = [f"{other}={first}" for other, (first, *_) in parameter.only_with.items()]
+        for end in ends:
+            number = int(end) if parameter.kind == "whole" else end
+            RunConfig.from_plain(plain(composed("sweep", *with_others, override(key, number))))
 
 
 def test_comparing_composes_what_training_does() -> None:

@@ -13,11 +13,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from training.progress import duration
 from training.sweeps.figures import shown
 from training.sweeps.result import FigureColumn, Mean, Row, SweepResult
 
 JSON_NAME = "sweep.json"
 CSV_NAME = "sweep.csv"
+MOST_KEYS = 3
+"""Settings with a column each; where more differ, they share one that wraps between them."""
+
 _STATES = {"finished": "", "failed": "red", "pruned": "dim", "unfinished": "yellow"}
 
 
@@ -35,9 +39,9 @@ def render_sweep(result: SweepResult) -> RenderableType:
         caption=Text(f"all: {' '.join(result['shared'])}") if result["shared"] else None,
         caption_justify="left",
     )
-    table.add_column("run", justify="right")
-    for key in keys:
-        table.add_column(short(key), overflow="fold")
+    table.add_column("run", justify="right", no_wrap=True)
+    for title in _titles(keys):
+        table.add_column(title, overflow="fold")
     for column in result["columns"]:
         target = f"{column['target']} {column['horizon_days']} d"
         table.add_column(f"{target}\n{shown(column).title}", justify="right", no_wrap=True)
@@ -73,15 +77,14 @@ def short(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def duration(seconds: float | None) -> str:
-    """Return a wall time for people."""
-    if seconds is None:
-        return "-"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return (
-        f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-    )
+def _titles(keys: Sequence[str]) -> list[str]:
+    return [short(key) for key in keys] if len(keys) <= MOST_KEYS else ["settings"]
+
+
+def _settings(overrides: dict[str, str], keys: Sequence[str]) -> list[Text]:
+    if len(keys) <= MOST_KEYS:
+        return [Text(overrides.get(key, "")) for key in keys]
+    return [Text(" ".join(f"{short(key)}={value}" for key, value in overrides.items()))]
 
 
 def _best(rows: Sequence[Row], column: FigureColumn) -> str | None:
@@ -94,18 +97,18 @@ def _best(rows: Sequence[Row], column: FigureColumn) -> str | None:
 def _cells(
     row: Row, keys: Sequence[str], columns: Sequence[FigureColumn], best: dict[str, str | None]
 ) -> list[Text]:
-    cells = [Text(str(row["number"])), *(Text(row["overrides"].get(key, "")) for key in keys)]
+    cells = [Text(str(row["number"])), *_settings(row["overrides"], keys)]
     for place, column in enumerate(columns):
         value = row["figures"].get(column["name"])
         text = "-" if value is None else format(value, shown(column).form)
         if value is None and not place and row["state"] != "finished":
             text = row["state"]
         cells.append(Text(text, style="bold" if value is not None and text == best[column["name"]] else ""))
-    return [*cells, Text(duration(row["seconds"]))]
+    return [*cells, Text("-" if row["seconds"] is None else duration(row["seconds"]))]
 
 
 def _mean_cells(mean: Mean, keys: Sequence[str], columns: Sequence[FigureColumn]) -> list[Text]:
-    cells = [Text("mean", style="dim"), *(Text(mean["overrides"].get(key, "")) for key in keys)]
+    cells = [Text("mean", style="dim"), *_settings(mean["overrides"], keys)]
     for column in columns:
         name, kind = column["name"], shown(column)
         text = Text("-")
