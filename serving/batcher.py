@@ -13,21 +13,20 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 from numpy import ndarray
 
-from holdfast.encoding.encode import Encoded
 from holdfast.errors import HistoryError, InputError
 from serving.asking import Asked
 from serving.lines import STRETCH, Lines
 from serving.pace import Pace
-from serving.plan import Run
-from serving.predictor import Predictions, Predictor, put
+from serving.predictor import PaddedRun, Predictions, Predictor, gathered, spread
 from serving.reading import Read
 
 MAX_JOINED_CUSTOMERS = 256
@@ -88,22 +87,50 @@ class _Batch:
     Attributes:
         parts: In order.
         owner: The part of every row.
-        encoded: One segment per sound customer.
         row_of: The row of every segment.
-        outputs: By name, one row per customer.
-        noticed: What was noticed about their events, by name.
+        noticed: What was noticed about their events, by name, one per row.
+        found: Outputs by name of the runs that are done.
+        place: Of every row, which of these runs it was in and where; None where it has not been run.
     """
 
     parts: Sequence[Part]
     owner: Sequence[int]
-    encoded: Encoded
     row_of: Int64[ndarray, " segment"]
-    outputs: dict[str, ndarray] = field(default_factory=dict)
-    noticed: dict[str, Shaped[ndarray, " row"]] = field(default_factory=dict)
+    noticed: Mapping[str, Shaped[ndarray, " row"]]
+    found: list[Mapping[str, Shaped[ndarray, "batch ..."]]] = field(default_factory=list)
+    place: list[tuple[int, int] | None] = field(default_factory=list)
 
-    def predictions(self) -> Predictions:
-        """Return what is known of all rows; those that wait for their run are zeros."""
-        return Predictions(outputs=self.outputs, **self.noticed)
+    def keep(self, found: Mapping[str, Shaped[ndarray, "batch ..."]], rows: Sequence[int]) -> None:
+        """Keep what a run gave about some rows."""
+        number = len(self.found)
+        self.found.append(found)
+        for place, row in enumerate(rows):
+            self.place[row] = number, place
+
+    def predictions(self, part: Part) -> Predictions:
+        """Return what is known of a part; customers at fault are zeros."""
+        rows = slice(part.start, part.start + len(part.as_of_us))
+        return Predictions(
+            outputs=self._outputs(self.place[rows]),
+            **{name: values[rows] for name, values in self.noticed.items()},
+        )
+
+    def _outputs(self, places: Sequence[tuple[int, int] | None]) -> Mapping[str, ndarray]:
+        scored = [place for place in places if place is not None]
+        if not scored:
+            return {}
+        numbers = sorted({number for number, _ in scored})
+        if len(places) == 1:
+            row = scored[0][1]
+            return {name: values[row : row + 1] for name, values in self.found[numbers[0]].items()}
+        runs = [self.found[number] for number in numbers]
+        sizes = [len(next(iter(found.values()))) for found in runs]
+        first = dict(zip(numbers, accumulate([0, *sizes[:-1]]), strict=True))
+        outputs = gathered(runs, np.array([first[number] + row for number, row in scored]))
+        if len(scored) == len(places):
+            return outputs
+        rows = np.array([row for row, place in enumerate(places) if place is not None])
+        return {name: spread(values, rows, num=len(places)) for name, values in outputs.items()}
 
 
 class Batcher:
@@ -129,7 +156,7 @@ class Batcher:
         self._read = read
         self._pace = pace
         self._lock = threading.Condition()
-        self._lines: Lines[Part, tuple[_Batch, Run]] = Lines()
+        self._lines: Lines[Part, tuple[_Batch, PaddedRun]] = Lines()
         self._waiting = {False: 0, True: 0}
         self._is_closed = False
         self._threads = [
@@ -197,8 +224,7 @@ class Batcher:
         if not parts:
             return
         try:
-            batch = self._batch_of(parts)
-            runs = self._predictor.plan.runs(batch.encoded.lengths)
+            batch, runs = self._batch_of(parts)
         except Exception as error:  # noqa: BLE001 (whatever it was, it ends here and the worker lives on)
             self._fail(parts, error)
             return
@@ -216,7 +242,8 @@ class Batcher:
         for part in unscored:
             self._finish(batch, part)
 
-    def _batch_of(self, parts: Sequence[Part]) -> _Batch:
+    def _batch_of(self, parts: Sequence[Part]) -> tuple[_Batch, Sequence[PaddedRun]]:
+        """Read, encode and pad some parts."""
         read = self._read([part.asked for part in parts])
         as_of_us = np.concatenate([part.as_of_us for part in parts])
         owner: list[int] = []
@@ -229,34 +256,35 @@ class Batcher:
             part.faults[row - part.start] = error
         cutoffs_us = as_of_us[read.rows]
         encoded = self._predictor.encode(read.histories, cutoffs_us)
-        batch = _Batch(parts=parts, owner=owner, encoded=encoded, row_of=read.rows)
+        runs = list(self._predictor.padded_runs(encoded))
         noticed = self._predictor.observe(encoded, read.histories, cutoffs_us)
-        put(batch.noticed, noticed, read.rows, num=len(owner))
+        if read.faults:
+            noticed = {name: spread(values, read.rows, num=len(owner)) for name, values in noticed.items()}
+        batch = _Batch(parts=parts, owner=owner, row_of=read.rows, noticed=noticed, place=[None] * len(owner))
         for part in parts:
             part.batch = batch
-        return batch
+        return batch, runs
 
-    def _score(self, batch: _Batch, run: Run) -> None:
+    def _score(self, batch: _Batch, run: PaddedRun) -> None:
         """Send a run through the graph and end the parts that it completes."""
         started = time.monotonic()
-        rows = batch.row_of[run.segments]
-        parts = [batch.parts[batch.owner[row]] for row in rows.tolist()]
+        rows = batch.row_of[run.segments].tolist()
+        parts = [batch.parts[batch.owner[row]] for row in rows]
         kept = [place for place, part in enumerate(parts) if part.batch is batch and self._is_needed(part)]
         if len(kept) < len(parts):
-            run = Run(segments=run.segments[kept], length=run.length)
-            rows, parts = rows[kept], [parts[place] for place in kept]
+            run = run.only(kept)
+            rows, parts = [rows[place] for place in kept], [parts[place] for place in kept]
         if not parts:
             return
         try:
-            found = self._predictor.run(batch.encoded, run, self._predictor.output_names)
-            with self._lock:
-                put(batch.outputs, found, rows, num=len(batch.owner))
+            found = self._predictor.run(run, self._predictor.output_names)
         except Exception as error:  # noqa: BLE001 (whatever it was, it ends here and the worker lives on)
             self._fail(list(dict.fromkeys(parts)), error)
             return
         now = time.monotonic()
         finished = []
         with self._lock:
+            batch.keep(found, rows)
             self._pace.add(seconds=now - started, events=run.padded_events)
             if parts[0].is_large:
                 self._lines.claim(now, seconds=(now - started) / len(self._threads))
@@ -277,7 +305,7 @@ class Batcher:
 
     def _finish(self, batch: _Batch, part: Part) -> None:
         """End a part whose customers have all been answered or found at fault."""
-        part.predictions = batch.predictions().rows(slice(part.start, part.start + len(part.as_of_us)))
+        part.predictions = batch.predictions(part)
         self._end(part, None)
 
     def _fail(self, parts: Sequence[Part], error: Exception) -> None:

@@ -4,7 +4,7 @@ It deliberately does not know who asks: the batcher and offline scoring take the
 their numbers are the same.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,9 @@ from jaxtyping import Bool, Int64, Shaped
 from numpy import ndarray
 
 from holdfast.eligibility import find_eligible
-from holdfast.encoding import Cutoffs, EncodingSpec, encode, pad
+from holdfast.encoding import Cutoffs, EncodingSpec, encode
 from holdfast.encoding.encode import Encoded
+from holdfast.encoding.padding import pad_runs
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from holdfast.results import COUNT_NAMES, ELIGIBLE_NAME, OBSERVED_NAMES
@@ -22,6 +23,9 @@ from serving.plan import Run, RunPlan
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """ONNX Runtime's names of what can run a graph."""
+
+MAX_PADDED_TOGETHER = 16_384
+"""Padded events that are gathered in one go: a megabyte or two."""
 
 _DTYPES = {"tensor(int64)": np.int64}
 
@@ -53,13 +57,30 @@ class Predictions:
             **{name: getattr(self, name)[rows] for name in OBSERVED_NAMES},
         )
 
-    def spread(self, rows: Int64[ndarray, " customer"], *, num: int) -> "Predictions":
-        """Return the same for ``num`` customers, of whom these stand at ``rows``; zeros for the others."""
-        outputs: dict[str, ndarray] = {}
-        put(outputs, self.outputs, rows, num=num)
-        observed: dict[str, ndarray] = {}
-        put(observed, {name: getattr(self, name) for name in OBSERVED_NAMES}, rows, num=num)
-        return Predictions(outputs=outputs, **observed)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PaddedRun:
+    """Customers that go through the graph together, and what the graph is given about them.
+
+    Attributes:
+        segments: Their segments of the encoding.
+        inputs: By input name; the first axis is the customer.
+        length: What their events are padded to.
+    """
+
+    segments: Int64[ndarray, " batch"]
+    inputs: Mapping[str, Shaped[ndarray, "batch ..."]]
+    length: int
+
+    @property
+    def padded_events(self) -> int:
+        """What the run computes."""
+        return len(self.segments) * self.length
+
+    def only(self, places: Sequence[int]) -> "PaddedRun":
+        """Return the run without those who are not at these places."""
+        inputs = {name: values.take(places, axis=0) for name, values in self.inputs.items()}
+        return PaddedRun(segments=self.segments.take(places), inputs=inputs, length=self.length)
 
 
 class Predictor:
@@ -83,6 +104,7 @@ class Predictor:
         self._session = session
         self._spec = spec
         self._inputs = tuple(session.get_inputs())
+        self._input_names = tuple(tensor.name for tensor in self._inputs)
         self.plan = RunPlan(max_events=spec.max_events) if plan is None else plan
         self.output_names = tuple(tensor.name for tensor in session.get_outputs())
 
@@ -112,12 +134,18 @@ class Predictor:
         """
         names = self.output_names if output_names is None else tuple(output_names)
         encoded = self.encode(histories, as_of_us)
-        outputs: dict[str, ndarray] = {}
-        for run in self.plan.runs(encoded.lengths):
+        segments: list[ndarray] = []
+        found: list[Mapping[str, ndarray]] = []
+        for run in self.padded_runs(encoded):
             if before_run is not None:
                 before_run()
-            put(outputs, self.run(encoded, run, names), run.segments, num=histories.num_customers)
-        if not outputs:
+            segments.append(run.segments)
+            found.append(self.run(run, names))
+        if found:
+            places = np.empty(histories.num_customers, dtype=np.int64)
+            places[np.concatenate(segments)] = np.arange(len(places))
+            outputs = gathered(found, places)
+        else:
             blank = self.run_blank(num=1, length=int(self.plan.lengths[0]))
             outputs = {name: blank[name][:0] for name in names}
         return Predictions(outputs=outputs, **self.observe(encoded, histories, as_of_us))
@@ -134,22 +162,31 @@ class Predictor:
         counts = {name: getattr(encoded, name) for name in COUNT_NAMES}
         return counts | {ELIGIBLE_NAME: find_eligible(histories, as_of_us, self._spec.schema)}
 
-    def run(
-        self, encoded: Encoded, run: Run, names: Sequence[str]
-    ) -> Mapping[str, Shaped[ndarray, "batch ..."]]:
+    def padded_runs(self, encoded: Encoded) -> Iterator[PaddedRun]:
+        """Yield the runs of everybody who was encoded, several of them padded in one go."""
+        waiting: list[Run] = []
+        padded_events = 0
+        for run in self.plan.runs(encoded.lengths):
+            if waiting and padded_events + run.padded_events > MAX_PADDED_TOGETHER:
+                yield from _padded(encoded, waiting)
+                waiting, padded_events = [], 0
+            waiting.append(run)
+            padded_events += run.padded_events
+        if waiting:
+            yield from _padded(encoded, waiting)
+
+    def run(self, run: PaddedRun, names: Sequence[str]) -> Mapping[str, Shaped[ndarray, "batch ..."]]:
         """Send some customers through the graph.
 
         Args:
-            encoded: Model inputs, of these customers and perhaps of others.
-            run: Which of them.
+            run: Who, and what is known of them.
             names: Wanted outputs.
 
         Returns:
-            Outputs by name, one row per segment of the run.
+            Outputs by name, one row per customer of the run.
         """
-        inputs = pad(encoded, run.segments, length=run.length)
-        found = self._session.run(names, {tensor.name: inputs[tensor.name] for tensor in self._inputs})
-        return dict(zip(names, found, strict=True))
+        inputs = {name: run.inputs[name] for name in self._input_names}
+        return dict(zip(names, self._session.run(names, inputs), strict=True))
 
     def run_blank(self, *, num: int, length: int) -> Mapping[str, Shaped[ndarray, "batch ..."]]:
         """Return what the graph says about customers of nothing but padding."""
@@ -172,14 +209,33 @@ class Predictor:
                 self.run_blank(num=num, length=length)
 
 
-def put(
-    outputs: dict[str, ndarray], found: Mapping[str, ndarray], rows: Int64[ndarray, " batch"], *, num: int
-) -> None:
-    """Write what a run gave into its rows of the outputs of ``num`` customers, made when first needed."""
-    for name, values in found.items():
-        if name not in outputs:
-            outputs[name] = np.zeros((num, *values.shape[1:]), dtype=values.dtype)
-        outputs[name][rows] = values
+def _padded(encoded: Encoded, runs: Sequence[Run]) -> Iterator[PaddedRun]:
+    padded = pad_runs(encoded, [run.segments for run in runs], lengths=[run.length for run in runs])
+    for run, inputs in zip(runs, padded, strict=True):
+        yield PaddedRun(segments=run.segments, inputs=inputs, length=run.length)
+
+
+def gathered(
+    found: Sequence[Mapping[str, Shaped[ndarray, "_ ..."]]], places: Int64[ndarray, " customer"]
+) -> dict[str, Shaped[ndarray, "customer ..."]]:
+    """Return what the graph gave about some customers, in their order.
+
+    Args:
+        found: Outputs by name of every run, at least one.
+        places: Where in them, laid one behind the other, each customer stands.
+    """
+    return {
+        name: np.concatenate([outputs[name] for outputs in found]).take(places, axis=0) for name in found[0]
+    }
+
+
+def spread(
+    values: Shaped[ndarray, "known ..."], rows: Int64[ndarray, " known"], *, num: int
+) -> Shaped[ndarray, "customer ..."]:
+    """Return the same for ``num`` customers, of whom these stand at ``rows``; zeros for the others."""
+    spread_out = np.zeros((num, *values.shape[1:]), dtype=values.dtype)
+    spread_out[rows] = values
+    return spread_out
 
 
 def _sizes(shape: Sequence[int | str], *, num: int, length: int) -> list[int]:

@@ -14,15 +14,14 @@ from artifact_builder import AS_OF_US, running_server
 from grpc_status import rpc_status
 
 from builders import DAY, histories_of_lengths, random_histories, small_schema
-from holdfast.encoding.encode import Encoded
 from holdfast.histories import Histories
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
 from holdfast.wire import write_request
 from serving.artifact import Artifact
 from serving.batcher import Batcher
-from serving.plan import Run, RunPlan
-from serving.predictor import Predictor
+from serving.plan import RunPlan
+from serving.predictor import PaddedRun, Predictor
 from serving.scorer import Scorer
 from serving.server import ScoringServer
 
@@ -39,7 +38,7 @@ class GatedPredictor(Predictor):
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
-        self.fails: Callable[[Encoded, Run], bool] = lambda *_: False
+        self.fails: Callable[[PaddedRun], bool] = lambda _: False
         self.num_customers: list[int] = []
 
     def with_plan(self, plan: RunPlan) -> "GatedPredictor":
@@ -47,14 +46,14 @@ class GatedPredictor(Predictor):
         self.plan = plan
         return self
 
-    def run(self, encoded: Encoded, run: Run, names: Sequence[str]) -> Any:
+    def run(self, run: PaddedRun, names: Sequence[str]) -> Any:
         """Wait for the gate, then fail or run."""
         self.entered.release()
         assert self.gate.wait(WAIT_SECONDS)
         self.num_customers.append(len(run.segments))
-        if self.fails(encoded, run):
+        if self.fails(run):
             raise RuntimeError("secret of customer 17")
-        return super().run(encoded, run, names)
+        return super().run(run, names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

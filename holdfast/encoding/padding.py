@@ -3,7 +3,7 @@
 It deliberately does not know which segments belong together: training and serving choose them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int64
@@ -11,11 +11,15 @@ from numpy import ndarray
 
 from holdfast.encoding.encode import Encoded
 from holdfast.encoding.spec import CALENDAR_SIZE
+from holdfast.histories import prefix_sum
 
 EVENT_INPUTS = ("event_ids", "event_values", "event_days")
 READOUT_INPUTS = ("readout_ids", "readout_values", "readout_calendar", "readout_days", "readout_visible")
 INPUT_NAMES = (*EVENT_INPUTS, *READOUT_INPUTS)
 """Names of the model's inputs, in the order of the exported graph."""
+
+_GAP, _IS_FIRST = -CALENDAR_SIZE - 2, -CALENDAR_SIZE - 1
+"""Columns of ``event_values``."""
 
 
 def pad(encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int) -> Mapping[str, ndarray]:
@@ -29,10 +33,37 @@ def pad(encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int) ->
     Returns:
         Arrays by input name: events ``[batch, length, ...]``, readouts ``[batch, ...]``.
     """
-    inputs = _pad_events(encoded, segments, length=length)
-    for name in READOUT_INPUTS:
-        inputs[name] = getattr(encoded, name).take(segments, axis=0)
-    return inputs
+    return pad_runs(encoded, [segments], lengths=[length])[0]
+
+
+def pad_runs(
+    encoded: Encoded, runs: Sequence[Int64[ndarray, " _"]], *, lengths: Sequence[int]
+) -> Sequence[Mapping[str, ndarray]]:
+    """Return the inputs of several runs of the graph, gathered in one go.
+
+    Args:
+        encoded: Model inputs with one readout per segment.
+        runs: The segments of every run, in order.
+        lengths: What the events of each run are padded to.
+
+    Returns:
+        What :func:`pad` gives for each; all of them share memory.
+    """
+    segments = np.concatenate(runs)
+    widths = np.repeat(np.array(lengths, dtype=np.int64), [len(run) for run in runs])
+    flat = _flat_events(encoded, segments, widths)
+    readouts = {name: getattr(encoded, name).take(segments, axis=0) for name in READOUT_INPUTS}
+    padded, row, place = [], 0, 0
+    for run, length in zip(runs, lengths, strict=True):
+        num, last_row, last_place = len(run), row + len(run), place + len(run) * length
+        inputs = {
+            name: values[place:last_place].reshape(num, length, *values.shape[1:])
+            for name, values in flat.items()
+        }
+        inputs.update((name, values[row:last_row]) for name, values in readouts.items())
+        padded.append(inputs)
+        row, place = last_row, last_place
+    return padded
 
 
 def pad_many(
@@ -62,22 +93,29 @@ def pad_many(
 
 
 def _pad_events(encoded: Encoded, segments: ndarray, *, length: int) -> dict[str, ndarray]:
-    starts = encoded.segment_start.take(segments)
-    lengths = encoded.segment_end.take(segments) - starts
-    assert length >= np.maximum.reduce(lengths, initial=0), "padding must never cut a history"
-    rows, is_real = _rectangle(starts, lengths, width=length)
-    events = encoded.events
-    places = np.where(is_real, rows, len(events.days) - 1)
-    values = events.values.take(places, axis=0)
-    if length:
-        # What lies before a segment is unknown to serving too: the first gap is missing by definition.
-        first = values[:, 0, -CALENDAR_SIZE - 2 : -CALENDAR_SIZE]
-        first[:, 0] = 0.0
-        first[:, 1] = lengths > 0
+    flat = _flat_events(encoded, segments, np.full(len(segments), length, dtype=np.int64))
+    return {name: values.reshape(len(segments), length, *values.shape[1:]) for name, values in flat.items()}
+
+
+def _flat_events(encoded: Encoded, segments: ndarray, widths: ndarray) -> dict[str, ndarray]:
+    """Return the events of one segment after the other, each padded to its width."""
+    starts, ends = encoded.segment_start.take(segments), encoded.segment_end.take(segments)
+    has_events = ends > starts
+    assert (ends - starts <= widths).all(), "padding must never cut a history"
+    events, places = encoded.events, prefix_sum(widths)
+    rows = (starts - places[:-1]).repeat(widths)
+    rows += np.arange(len(rows), dtype=np.int64)
+    # Padding is the row behind the last event.
+    np.copyto(rows, len(events.days) - 1, where=rows >= ends.repeat(widths))
+    values = events.values.take(rows, axis=0)
+    # What lies before a segment is unknown to serving too: the first gap is missing by definition.
+    first = places[:-1][has_events]
+    values[first, _GAP] = 0.0
+    values[first, _IS_FIRST] = 1.0
     return {
-        "event_ids": events.ids.take(places, axis=0),
+        "event_ids": events.ids.take(rows, axis=0),
         "event_values": values,
-        "event_days": events.days.take(places),
+        "event_days": events.days.take(rows),
     }
 
 
