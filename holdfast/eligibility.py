@@ -26,9 +26,8 @@ def find_eligible(
         True where training would have asked about the customer.
     """
     starts, ends = histories.offsets[:-1], histories.offsets[1:]
-    oldest_us = as_of_us - schema.lookback_days * MICROSECONDS_PER_DAY
-    until = search_sorted(histories.occurred_at_us, starts, ends, as_of_us)
-    since = search_sorted(histories.occurred_at_us, starts, ends, oldest_us)
+    asked = np.stack([as_of_us, as_of_us - schema.lookback_days * MICROSECONDS_PER_DAY])
+    until, since = search_sorted(histories.occurred_at_us, starts, ends, asked)
     active = _running(histories, schema.activity)
     is_eligible: ndarray = active[until] > active[since]
     if schema.ended_by:

@@ -16,6 +16,9 @@ from holdfast.vocabulary import Dictionary
 ALWAYS_US = np.iinfo(np.int64).min
 """``valid_from`` of an attribute version that has always been valid."""
 
+_KEY_BITS, _MAX_KEYED_RANGES = 53, 512
+"""Every plausible time, and the number of a range in front of it, fit into an int64."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodedColumn:
@@ -154,8 +157,8 @@ def search_sorted(
 ) -> Int64[ndarray, "*several range"]:
     """Return, per query, the first row of its own range whose value is greater than the query.
 
-    A binary search over all queries at once: ``values`` is ascending within every range
-    ``[starts, ends)``, not as a whole, so ``np.searchsorted`` does not fit.
+    ``values`` is ascending within every range ``[starts, ends)``, not as a whole, so
+    ``np.searchsorted`` alone does not fit.
 
     Args:
         values: Flat column.
@@ -166,6 +169,8 @@ def search_sorted(
     Returns:
         Rows in ``[starts, ends]``.
     """
+    if len(starts) <= _MAX_KEYED_RANGES and _is_tiled(values, starts, ends):
+        return _searched_by_key(values, ends - starts, queries)
     low = np.empty(queries.shape, dtype=np.int64)
     low[...] = starts
     newest = ends - 1
@@ -181,3 +186,22 @@ def search_sorted(
     # Whose range is wholly before the query has stepped past its end.
     np.minimum(low, ends, out=low)
     return low
+
+
+def _is_tiled(values: ndarray, starts: ndarray, ends: ndarray) -> bool:
+    """Return whether the ranges lie one behind the other over all values, which fit into a key."""
+    is_whole = len(starts) and starts[0] == 0 and ends[-1] == len(values)
+    return bool(is_whole and (starts[1:] == ends[:-1]).all() and not (values >> _KEY_BITS).any())
+
+
+def _searched_by_key(values: ndarray, lengths: ndarray, queries: ndarray) -> Int64[ndarray, "*several range"]:
+    """Search one ascending column of keys, each the number of a range in front of a value.
+
+    For the customers of a request this takes a third of the calls that a search step by step does.
+    """
+    number = np.arange(len(lengths), dtype=np.int64) << _KEY_BITS
+    keys = values + number.repeat(lengths)
+    asked = queries.clip(-1, (1 << _KEY_BITS) - 1)
+    asked += number
+    found: ndarray = keys.searchsorted(asked, side="right")
+    return found

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from holdfast.encoding.scaling import calendar, clipped, fixed_point, signed_log
+from holdfast.encoding.scaling import calendar, clip_scaled, fixed_point, signed_log
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.histories import CodedColumn, Histories, prefix_sum
 from holdfast.schema import MICROSECONDS_PER_DAY
@@ -56,8 +56,9 @@ def encode_events(histories: Histories, spec: EncodingSpec) -> Events:
     for position, name in enumerate(fields):
         columns[position] = histories.numeric[name]
     np.divide(gap_us, MICROSECONDS_PER_DAY, out=columns[-1])
-    is_missing = np.isnan(columns[:-1])
-    np.copyto(columns[:-1], 0.0, where=is_missing)
+    # No gap is missing, but with a row of its own the flags have the form of the values.
+    is_missing = np.isnan(columns)
+    np.copyto(columns, 0.0, where=is_missing)
     ids = _ids(histories, spec)
     return Events(
         type_ids=ids[:, 0].copy(),
@@ -76,21 +77,18 @@ def days_since_origin(time_us: Int64[ndarray, " row"], spec: EncodingSpec) -> Fl
 
 
 def _values(columns: ndarray, is_missing: ndarray, time_us: ndarray, spec: EncodingSpec) -> ndarray:
-    num, gap = len(time_us), 2 * len(is_missing)
-    logs = signed_log(columns)
-    for position, scale in enumerate(spec.event_scales):
-        logs[position] -= scale.mean
-        logs[position] /= scale.std
-    scaled = clipped(logs)
+    num, first_of_calendar = len(time_us), 2 * len(columns)
+    scaled = signed_log(columns)
+    scaled -= spec.event_means
+    scaled /= spec.event_stds
+    clip_scaled(scaled)
     # Missing values are the mean, with a flag of their own.
-    np.copyto(scaled[:-1], 0.0, where=is_missing)
+    np.copyto(scaled, 0.0, where=is_missing)
     values = np.empty((num + 1, spec.event_value_size), dtype=np.float32)
-    for position, missing in enumerate(is_missing):
-        values[:num, 2 * position] = scaled[position]
-        values[:num, 2 * position + 1] = missing
-    values[:num, gap] = scaled[-1]
-    values[:num, gap + 1] = 0.0
-    calendar(time_us, out=values[:num, gap + 2 :])
+    # The last pair is the gap's: its flag tells the first event of a history.
+    values[:num, 0:first_of_calendar:2] = scaled.T
+    values[:num, 1:first_of_calendar:2] = is_missing.T
+    calendar(time_us, out=values[:num, first_of_calendar:])
     values[num] = 0.0
     return values
 

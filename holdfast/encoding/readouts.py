@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
 from holdfast.encoding.events import Events
-from holdfast.encoding.scaling import clipped, signed_log
+from holdfast.encoding.scaling import clip_scaled, signed_log
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.encoding.tallies import TypeTallies, tally_types
 from holdfast.encoding.windows import Windows
@@ -91,10 +91,10 @@ def readout_values(
     rows = np.empty((logs.shape[1], logs.shape[0]))
     np.subtract(logs.T, spec.readout.means, out=rows)
     rows /= spec.readout.stds
-    scaled = clipped(rows)
+    clip_scaled(rows)
     # A missing value is the mean.
-    np.copyto(scaled, 0.0, where=np.isnan(scaled))
-    return scaled
+    np.copyto(rows, 0.0, where=np.isnan(rows))
+    return rows.astype(np.float32)
 
 
 def raw_readout_values(
@@ -178,9 +178,10 @@ def _rhythm(
     gap_std /= MINUTES_PER_DAY**2
     gap_std -= gap_mean * gap_mean
     np.sqrt(np.maximum(gap_std, 0.0), out=gap_std)
+    # Of fewer than two events there is no gap: what stands here then is a neighbour's.
+    np.copyto(rhythm[3:-1], np.nan, where=num < 2)
     # One day on either side keeps the ratio finite for customers with several events in a day.
     np.divide(recency + 1.0, gap_mean + 1.0, out=over_gap)
-    np.copyto(rhythm[3:], np.nan, where=num < 2)
     return rhythm
 
 

@@ -30,10 +30,9 @@ def signed_log(values: Float64[ndarray, "..."]) -> Float64[ndarray, "..."]:
     return logs
 
 
-def clipped(scaled: Float64[ndarray, "..."]) -> Float32[ndarray, "..."]:
-    """Return scaled values within the range that the model knows; the values given are overwritten."""
+def clip_scaled(scaled: Float64[ndarray, "..."]) -> None:
+    """Hold scaled values, in place, within the range that the model knows; NaN stays NaN."""
     scaled.clip(-MAX_SCALED, MAX_SCALED, out=scaled)
-    return scaled.astype(np.float32)
 
 
 def fixed_point(

@@ -97,7 +97,8 @@ class EncodingSpec:
             ``round(value / quantum)`` in int64, where order and company cannot change a result.
         attribute_vocabularies: Vocabulary by categorical attribute.
         readout: The aggregates.
-        event_scales: The scales of the numeric fields and of the gap, in this order.
+        event_means: Means of the scales of the numeric fields and of the gap, in this order.
+        event_stds: Their standard deviations likewise.
         quantum_by_field: The quanta in the order of the fields.
         count_lines: By id of an event type, its place among the counted types; one past the last
             place for those that are not counted.
@@ -114,7 +115,8 @@ class EncodingSpec:
     quanta: Mapping[str, float]
     attribute_vocabularies: Mapping[str, Vocabulary]
     readout: ReadoutSpec
-    event_scales: tuple[NumericScale, ...] = field(init=False, repr=False, compare=False)
+    event_means: Float64[ndarray, "column 1"] = field(init=False, repr=False, compare=False)
+    event_stds: Float64[ndarray, "column 1"] = field(init=False, repr=False, compare=False)
     quantum_by_field: Float64[ndarray, " field"] = field(init=False, repr=False, compare=False)
     count_lines: Int64[ndarray, " type_id"] = field(init=False, repr=False, compare=False)
 
@@ -134,7 +136,8 @@ class EncodingSpec:
         scales = (*(self.numeric[name] for name in fields), self.gap)
         lines = np.full(len(self.event_type), len(counted), dtype=np.int64)
         lines[list(counted)] = np.arange(len(counted))
-        object.__setattr__(self, "event_scales", scales)
+        object.__setattr__(self, "event_means", np.array([[scale.mean] for scale in scales]))
+        object.__setattr__(self, "event_stds", np.array([[scale.std] for scale in scales]))
         object.__setattr__(self, "quantum_by_field", np.array([self.quanta[f] for f in fields], dtype=float))
         object.__setattr__(self, "count_lines", lines)
 
