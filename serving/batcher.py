@@ -28,6 +28,7 @@ from serving.lines import STRETCH, Lines
 from serving.pace import Pace
 from serving.predictor import PaddedRun, Predictions, Predictor, gathered, spread
 from serving.reading import Read
+from serving.recording import Recorder
 
 MAX_JOINED_CUSTOMERS = 256
 MAX_JOINED_EVENTS = 32_768
@@ -57,6 +58,7 @@ class Part:
             any more has neither an error nor predictions.
         predictions: One row per customer, once answered; zeros where there is a fault.
         faults: Why customers could not be scored, by row.
+        submitted: When it joined the queue, on the clock of the urgencies.
         batch: What it is encoded in now; this and what follows is the batcher's own.
         start: Its first row there.
         num_left: How many of its customers wait for their run.
@@ -73,6 +75,7 @@ class Part:
     done: Callable[["Part", Exception | None], None]
     predictions: Predictions | None = None
     faults: dict[int, HistoryError] = field(default_factory=dict)
+    submitted: float = 0.0
     batch: "_Batch | None" = None
     start: int = 0
     num_left: int = 0
@@ -143,6 +146,7 @@ class Batcher:
         *,
         workers: int,
         pace: Pace,
+        recorder: Recorder,
     ) -> None:
         """Start the workers.
 
@@ -151,10 +155,11 @@ class Batcher:
             read: Reads what several parts ask; may raise where one of them is malformed.
             workers: Threads that score.
             pace: What a padded event costs; kept up to date here.
+            recorder: What is told of waits and runs, under the lock.
         """
         self._predictor = predictor
         self._read = read
-        self._pace = pace
+        self._pace, self._recorder = pace, recorder
         self._lock = threading.Condition()
         self._lines: Lines[Part, tuple[_Batch, PaddedRun]] = Lines()
         self._waiting = {False: 0, True: 0}
@@ -186,7 +191,9 @@ class Batcher:
         urgency = time.monotonic()
         with self._lock:
             assert not self._is_closed, "nobody submits to a closed batcher"
+            submitted = urgency
             for part in parts:
+                part.submitted = submitted
                 self._waiting[part.is_large] += part.padded_events
                 self._lines.add_part(part, urgency=urgency, is_large=part.is_large)
                 urgency += STRETCH * self.seconds_for(part.padded_events)
@@ -233,6 +240,8 @@ class Batcher:
         unscored = [part for part in parts if not part.num_left]
         with self._lock:
             self._pace.add(seconds=time.monotonic() - started, events=0)
+            for part in parts:
+                self._recorder.waited(started - part.submitted)
             for run in runs:
                 self._lines.add_run((batch, run), urgency=urgency, is_large=is_large)
                 if is_large:
@@ -286,6 +295,7 @@ class Batcher:
         with self._lock:
             batch.keep(found, rows)
             self._pace.add(seconds=now - started, events=run.padded_events)
+            self._recorder.ran(customers=len(rows), padded_events=run.padded_events, seconds=now - started)
             if parts[0].is_large:
                 self._lines.claim(now, seconds=(now - started) / len(self._threads))
             for part in parts:

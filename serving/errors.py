@@ -15,36 +15,52 @@ from holdfast.errors import HoldfastError
 
 
 class CallError(HoldfastError):
-    """Base: this call is not answered, and the server is well."""
+    """Base: this call is not answered, and the server is well.
+
+    Attributes:
+        reason: Why, in a word that can be counted.
+    """
+
+    reason = "other"
 
 
 class UnavailableError(CallError):
     """Nobody is answered now; another server, or this one later, will do."""
 
+    reason = "unavailable"
+
 
 class UnknownModelError(CallError):
     """The call names a model that is not served here."""
 
+    reason = "unknown_model"
+
 
 class OtherSchemaError(CallError):
     """The call was built for another schema than the model's."""
+
+    reason = "other_schema"
 
 
 class OverloadedError(CallError):
     """The queue holds more than can be scored in time.
 
     Attributes:
+        reason: ``deadline`` where the answer would come too late, ``queue`` where there is no room.
         retry_after_seconds: When it is worth while to come back.
     """
 
-    def __init__(self, reason: str, *, retry_after_seconds: float) -> None:
+    def __init__(self, message: str, *, reason: str, retry_after_seconds: float) -> None:
         """Keep the reason and the time."""
-        super().__init__(reason)
+        super().__init__(message)
+        self.reason = reason
         self.retry_after_seconds = retry_after_seconds
 
 
 class ExpiredError(CallError):
     """Nobody waits for the answer any more."""
+
+    reason = "expired"
 
     def __init__(self) -> None:
         """Say so."""

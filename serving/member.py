@@ -1,14 +1,16 @@
 """Entry of one of several processes that share a port; :mod:`serving.processes` starts it.
 
 It deliberately decides nothing: settings come as the first line of standard input, it says there
-when the model is ready, listens when it is told to, and stops by SIGTERM or when nobody is left
-who could tell it: at the end of its input.
+when the model is ready, listens when it is told to, says what it noticed whenever it is asked, and
+stops by SIGTERM or when nobody is left who could tell it: at the end of its input.
 """
 
 import asyncio
 import json
 import signal
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from holdfast.errors import HoldfastError
 from serving.logs import configure_logging
@@ -52,7 +54,7 @@ async def _serve(settings: Settings) -> None:
             await server.open(await prepared)
             await server.start()
             _say({"port": server.port})
-            ended = asyncio.create_task(orders.readline())
+            ended = asyncio.create_task(_obey(orders, server))
             await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
     finally:
@@ -61,7 +63,13 @@ async def _serve(settings: Settings) -> None:
         await server.stop(settings.grace_seconds)
 
 
-def _say(what: dict[str, int]) -> None:
+async def _obey(orders: asyncio.StreamReader, server: ScoringServer) -> None:
+    """Tell what was noticed whenever that is asked, until nobody is left who could ask."""
+    while await orders.readline():
+        _say(server.scorer.snapshot())
+
+
+def _say(what: Mapping[str, Any]) -> None:
     sys.stdout.write(f"{json.dumps(what)}\n")
     sys.stdout.flush()
 

@@ -17,13 +17,18 @@ from contextlib import suppress
 from typing import Any
 
 from holdfast.errors import RunError
+from serving.administration import Administration
 from serving.cores import num_cores
+from serving.recording import EMPTY, Snapshot, added
 from serving.server import write_port
 from serving.settings import Settings
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
 """How long a process that died is let alone: twice as long every time, until one has lived that long."""
+
+LOOK_SECONDS = 1.0
+"""How long a process may take to say what it noticed."""
 
 KILL_AFTER_SECONDS = 5.0
 """What a process may take beyond the grace of its calls."""
@@ -37,6 +42,9 @@ class _Member:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
         self.pid = process.pid
+        self.noticed: Snapshot = EMPTY
+        self._is_listening = False
+        self._hearing: asyncio.Task[dict[str, Any]] | None = None
 
     @classmethod
     async def start(cls, settings: Settings) -> "_Member":
@@ -74,6 +82,22 @@ class _Member:
         """
         self._tell("listen")
         await self.hear()
+        self._is_listening = True
+
+    async def look(self) -> None:
+        """Have the process say what it noticed; where it takes too long, what it said last still holds."""
+        if not self._is_listening:
+            return
+        hearing = self._hearing
+        if hearing is None:
+            self._tell("noticed")
+            hearing = self._hearing = asyncio.create_task(self.hear())
+        await asyncio.wait((hearing,), timeout=LOOK_SECONDS)
+        if hearing.done() and self._hearing is hearing:
+            self._hearing = None
+            # One that has ended says no more: its place is taken by another.
+            with suppress(RunError):
+                self.noticed = hearing.result()
 
     async def wait(self) -> int:
         """Return the exit code when the process has ended."""
@@ -81,6 +105,9 @@ class _Member:
 
     async def stop(self, seconds: float) -> None:
         """Have the process end its calls and itself, at the latest after so many seconds."""
+        self._is_listening = False
+        if self._hearing is not None:
+            self._hearing.cancel()
         with suppress(ProcessLookupError):
             self._process.terminate()
         try:
@@ -102,6 +129,8 @@ class _Group:
         self._settings = settings
         self._members: list[_Member] = []
         self._keepers: list[asyncio.Task[None]] = []
+        self._ended: Snapshot = EMPTY
+        self.is_ready = False
 
     async def start(self) -> None:
         """Start all processes, and have them listen when every one of them is ready.
@@ -117,15 +146,22 @@ class _Group:
             await self._add()
         await asyncio.gather(*(member.hear() for member in self._members[1:]))
         await asyncio.gather(*(member.listen() for member in self._members))
+        self.is_ready = True
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.processes)]
 
     async def stop(self) -> None:
         """End all of them at the same time."""
+        self.is_ready = False
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         seconds = self._settings.grace_seconds + KILL_AFTER_SECONDS
         await asyncio.gather(*(member.stop(seconds) for member in self._members))
+
+    async def noticed(self) -> Snapshot:
+        """Return what all of them noticed, those that have died included."""
+        await asyncio.gather(*(member.look() for member in self._members))
+        return added([self._ended, *(member.noticed for member in self._members)])
 
     async def _add(self) -> None:
         self._members.append(await _Member.start(self._settings))
@@ -142,6 +178,8 @@ class _Group:
             _log.error("process died", extra=extra)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            # What it had counted stays counted; how things stood with it does not.
+            self._ended = added([self._ended, {**EMPTY, "totals": self._members[place].noticed["totals"]}])
             self._members[place] = await _Member.start(self._settings)
             with suppress(RunError):
                 await self._members[place].hear()
@@ -165,7 +203,12 @@ async def supervise(settings: Settings) -> None:
     with _reserved(settings.host, settings.port) as reserved:
         port = reserved.getsockname()[1]
         threads = settings.threads or max(1, num_cores() // settings.processes)
-        group = _Group(settings.model_copy(update={"port": port, "threads": threads, "port_file": None}))
+        own = {"port": port, "threads": threads, "port_file": None, "metrics_port": None}
+        group = _Group(settings.model_copy(update=own))
+        administration = Administration(snapshot=group.noticed, is_ready=lambda: group.is_ready)
+        if settings.metrics_port is not None:
+            await administration.start(settings.metrics_host, settings.metrics_port)
+            _log.info("metrics", extra={"host": settings.metrics_host, "port": administration.port})
         stopped = asyncio.create_task(stopping.wait())
         started = asyncio.create_task(group.start())
         try:
@@ -180,6 +223,7 @@ async def supervise(settings: Settings) -> None:
         finally:
             stopped.cancel()
             await group.stop()
+            await administration.stop()
             if settings.port_file is not None:
                 settings.port_file.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ from numpy import ndarray
 
 from holdfast.errors import HistoryError
 from holdfast.histories import Histories
-from holdfast.results import OBSERVED_NAMES
+from holdfast.results import COUNT_NAMES, OBSERVED_NAMES
 from holdfast.wire import Limits
 from serving.artifact import Artifact
 from serving.asking import Asked, AskedHistories
@@ -30,6 +30,7 @@ from serving.pace import Pace
 from serving.plan import RunPlan
 from serving.predictor import Predictions
 from serving.reading import read_together
+from serving.recording import SEPARATOR, Noticed, Recorder, Snapshot
 
 MIN_RETRY_SECONDS = 0.01
 
@@ -60,6 +61,7 @@ class _Call:
     num_left: int = 0
     parts: Sequence[Part] = field(default_factory=tuple)
     is_dropped: bool = False
+    noticed: Noticed | None = None
 
     def is_wanted(self) -> bool:
         """Say whether somebody still waits; asked by workers."""
@@ -71,6 +73,7 @@ class Scorer:
 
     Attributes:
         limits: What a request may hold.
+        recorder: What was noticed about calls, customers and runs.
     """
 
     def __init__(self, *, limits: Limits, default_deadline_seconds: float, max_queued_events: int) -> None:
@@ -83,6 +86,7 @@ class Scorer:
                 is refused, unless nothing else waits.
         """
         self.limits = limits
+        self.recorder = Recorder()
         self._default_deadline_seconds = default_deadline_seconds
         self._max_queued_events = max_queued_events
         self._artifact: Artifact | None = None
@@ -107,12 +111,31 @@ class Scorer:
         self._loop = asyncio.get_running_loop()
         read = partial(read_together, schema=artifact.manifest.schema, limits=self.limits)
         pace = Pace(seconds_per_event)
-        self._batcher = Batcher(artifact.predictor, read, workers=workers, pace=pace)
+        self._batcher = Batcher(artifact.predictor, read, workers=workers, pace=pace, recorder=self.recorder)
         self._artifact = artifact
 
     def refuse(self) -> None:
         """Be unavailable to every new call from now on; those that wait are still answered."""
         self._artifact, self._refusal = None, "the server is stopping"
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new calls are answered."""
+        return self._artifact is not None
+
+    def snapshot(self) -> Snapshot:
+        """Return what was noticed so far, and how things stand."""
+        models = {}
+        if self._artifact is not None:
+            manifest = self._artifact.manifest
+            models = {f"{manifest.name}{SEPARATOR}{manifest.version}": 1}
+        waiting = 0 if self._batcher is None else self._batcher.waiting_events
+        states = {
+            "requests_in_flight": {"": self._num_open},
+            "waiting_padded_events": {"": waiting},
+            "model_processes": models,
+        }
+        return {"totals": self.recorder.totals(), "states": states}
 
     async def wait_idle(self) -> None:
         """Return as soon as no call waits."""
@@ -249,14 +272,16 @@ class Scorer:
     def _admit(self, batcher: Batcher, parts: Sequence[Part], seconds: float) -> None:
         wait = batcher.wait_seconds(is_large=parts[0].is_large)
         if wait > seconds:
-            reason = f"the answer would wait for {wait:.3g} s, but the deadline is in {seconds:.3g} s"
-            raise OverloadedError(reason, retry_after_seconds=max(wait - seconds, MIN_RETRY_SECONDS))
+            message = f"the answer would wait for {wait:.3g} s, but the deadline is in {seconds:.3g} s"
+            retry_seconds = max(wait - seconds, MIN_RETRY_SECONDS)
+            raise OverloadedError(message, reason="deadline", retry_after_seconds=retry_seconds)
         waiting, limit = batcher.waiting_events, self._max_queued_events
         asked = sum(part.padded_events for part in parts)
         if waiting and waiting + asked > limit:
-            reason = f"{waiting} padded events wait, and with {asked} more they would exceed {limit}"
+            message = f"{waiting} padded events wait, and with {asked} more they would exceed {limit}"
             excess = batcher.seconds_for(min(waiting + asked - limit, waiting))
-            raise OverloadedError(reason, retry_after_seconds=max(excess, MIN_RETRY_SECONDS))
+            retry_seconds = max(excess, MIN_RETRY_SECONDS)
+            raise OverloadedError(message, reason="queue", retry_after_seconds=retry_seconds)
 
     def _tell(self, call: _Call, part: Part, error: Exception | None) -> None:
         """Note that a part has ended, and have the event loop look at it; called on workers."""
@@ -286,15 +311,28 @@ class Scorer:
                 call.is_dropped = True
                 call.future.set_exception(error)
             elif not call.num_left:
+                assert call.noticed is not None
+                self.recorder.answered(call.noticed)
                 call.future.set_result(answer)
 
 
 def _written(call: _Call) -> tuple[Any, Exception | None]:
     """Return the answer to a call whose parts have all been answered, or why it cannot be written."""
     try:
-        return call.write(_scored(call.parts)), None
+        scored = _scored(call.parts)
+        call.noticed = _noticed(scored)
+        return call.write(scored), None
     except Exception as error:  # noqa: BLE001 (the caller must hear of it, and the worker live on)
         return None, error
+
+
+def _noticed(scored: Scored) -> Noticed:
+    """Return what is counted of an answer; those at fault have zeros."""
+    num_faults = len(scored.faults)
+    # Sums of plain integers: NumPy's cost more for the few customers of most requests.
+    counts = {name: sum(getattr(scored.predictions, name).tolist()) for name in COUNT_NAMES}
+    num = len(scored.predictions.num_used)
+    return Noticed(num_scored=num - num_faults, num_faults=num_faults, **counts)
 
 
 def _cuts(padded: Sequence[int], num_events: Sequence[int]) -> Sequence[int]:

@@ -17,10 +17,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import RunError
+from serving.administration import Administration
 from serving.artifact import Artifact
 from serving.cores import num_cores
 from serving.measuring import Measured, measure
 from serving.open_inference.servicer import OPEN_INFERENCE_SERVICE, OpenInferenceServicer
+from serving.recording import Snapshot
 from serving.scorer import Scorer
 from serving.servicer import SCORING_SERVICE, ScoringServicer
 from serving.settings import Settings
@@ -55,6 +57,7 @@ class ScoringServer:
     Attributes:
         port: The port that it listens on, once started.
         scorer: What scores, shared by every service of the port.
+        administration: Metrics and probes, where the settings ask for a port of their own.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,6 +72,7 @@ class ScoringServer:
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._is_open = False
+        self.administration = Administration(snapshot=self._snapshot, is_ready=lambda: self.scorer.is_ready)
 
     async def start(self) -> None:
         """Listen, and say NOT_SERVING until :meth:`open` has been called.
@@ -76,14 +80,18 @@ class ScoringServer:
         Raises:
             RunError: The address cannot be listened on.
         """
-        self._server = grpc.aio.server(options=_channel_options(self._settings))
+        settings = self._settings
+        if settings.metrics_port is not None:
+            await self.administration.start(settings.metrics_host, settings.metrics_port)
+            _log.info("metrics", extra={"host": settings.metrics_host, "port": self.administration.port})
+        self._server = grpc.aio.server(options=_channel_options(settings))
         ScoringServicer(self.scorer).add_to(self._server)
         OpenInferenceServicer(self.scorer).add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         await self._say(is_serving=self._is_open)
-        address = f"{self._settings.host}:{self._settings.port}"
+        address = f"{settings.host}:{settings.port}"
         try:
             self.port = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -91,7 +99,7 @@ class ScoringServer:
                 f"cannot listen on {address}: is the port taken, the address this machine's?"
             ) from error
         await self._server.start()
-        _log.info("listening", extra={"host": self._settings.host, "port": self.port})
+        _log.info("listening", extra={"host": settings.host, "port": self.port})
 
     async def load(self) -> None:
         """Load and verify the artifact on a thread, then say SERVING.
@@ -130,7 +138,11 @@ class ScoringServer:
             self._server = None
         # A cancelled call's worker ends before its next run; the event loop stays free meanwhile.
         await asyncio.to_thread(self.scorer.close)
+        await self.administration.stop()
         _log.info("stopped")
+
+    async def _snapshot(self) -> Snapshot:
+        return self.scorer.snapshot()
 
     async def _say(self, *, is_serving: bool) -> None:
         statuses = health_pb2.HealthCheckResponse

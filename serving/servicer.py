@@ -15,7 +15,7 @@ from serving.artifact import Artifact
 from serving.asking import AskedBytes
 from serving.errors import OtherSchemaError
 from serving.scorer import Scored, Scorer
-from serving.statuses import Context, abort
+from serving.statuses import Context, Counted, abort
 
 SCORING_SERVICE = pb.DESCRIPTOR.services_by_name["ScoringService"].full_name
 
@@ -50,7 +50,8 @@ class ScoringServicer:
     async def Score(self, data: bytes, context: Context) -> bytes:  # noqa: N802 (gRPC's name)
         """Score the customers of a request."""
         try:
-            return await self._score(AskedBytes.parse(data), context.time_remaining())
+            with Counted(self._scorer.recorder, SCORING_SERVICE):
+                return await self._score(AskedBytes.parse(data), context.time_remaining())
         except Exception as error:  # noqa: BLE001 (whatever it was, the caller learns a status)
             await abort(context, error)
 

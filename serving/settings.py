@@ -40,6 +40,12 @@ class Settings(BaseSettings):
     port_file: Path | None = None
     """File to write the port into once the server is serving; removed when it stops."""
 
+    metrics_port: int | None = Field(default=None, ge=0, le=65_535)
+    """Port of metrics and probes over HTTP; 0 takes a free one, by default there is none."""
+
+    metrics_host: str = "127.0.0.1"
+    """Address that it listens on: loopback unless told otherwise."""
+
     schema_fingerprint: str = ""
     """Schema that the artifact must have; empty for any."""
 

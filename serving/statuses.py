@@ -5,7 +5,9 @@ It deliberately knows no request: whatever is said about one is in the error.
 
 import logging
 import math
+import time
 import uuid
+from types import TracebackType
 from typing import Any, NoReturn
 
 import grpc
@@ -14,24 +16,66 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[i
 
 from holdfast.errors import RequestError
 from serving.errors import (
+    CallError,
     ExpiredError,
     OtherSchemaError,
     OverloadedError,
     UnavailableError,
     UnknownModelError,
 )
+from serving.recording import Recorder
 
 Context = grpc.aio.ServicerContext[Any, Any]
 PUSHBACK = "grpc-retry-pushback-ms"
 """Trailing metadata that tells gRPC's own retries how long to wait."""
 
 _log = logging.getLogger(__name__)
-_PLAIN = {
+_CODES = {
+    OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
     UnknownModelError: grpc.StatusCode.NOT_FOUND,
     OtherSchemaError: grpc.StatusCode.FAILED_PRECONDITION,
     ExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
+
+
+class Counted:
+    """Counts a call when it ends, by the status that its error means; used as ``with Counted(...)``."""
+
+    __slots__ = ("_recorder", "_service", "_started")
+
+    def __init__(self, recorder: Recorder, service: str) -> None:
+        """Remember what is counted where."""
+        self._recorder, self._service = recorder, service
+
+    def __enter__(self) -> None:
+        """Note when it began."""
+        self._started = time.monotonic()
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Count it, whatever became of it."""
+        code = "OK"
+        if isinstance(error, Exception):
+            code = code_of(error).name
+            self._recorder.refused(_reason(error))
+        elif error is not None:
+            code = grpc.StatusCode.CANCELLED.name
+        self._recorder.called(self._service, code, seconds=time.monotonic() - self._started)
+
+
+def code_of(error: Exception) -> grpc.StatusCode:
+    """Return the status code of an error; INTERNAL for what is not raised on purpose."""
+    if isinstance(error, RequestError):
+        return grpc.StatusCode.INVALID_ARGUMENT
+    return _CODES.get(type(error), grpc.StatusCode.INTERNAL)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RequestError):
+        return "invalid"
+    return error.reason if isinstance(error, CallError) else "internal"
 
 
 async def abort(context: Context, error: Exception) -> NoReturn:
@@ -46,8 +90,8 @@ async def abort(context: Context, error: Exception) -> NoReturn:
         await _refuse_request(context, error)
     elif isinstance(error, OverloadedError):
         await _refuse_overload(context, error)
-    elif (code := _PLAIN.get(type(error))) is not None:
-        await context.abort(code, str(error))
+    elif isinstance(error, CallError):
+        await context.abort(code_of(error), str(error))
     elif isinstance(error, grpc.aio.AbortError):
         # Already ended by whoever raised it.
         raise error

@@ -17,7 +17,7 @@ from serving.errors import UnavailableError, UnknownModelError
 from serving.open_inference.inputs import read_inputs
 from serving.open_inference.outputs import wanted_outputs, write_metadata, write_outputs
 from serving.scorer import Scorer
-from serving.statuses import Context, abort
+from serving.statuses import Context, Counted, abort
 
 OPEN_INFERENCE_SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 SERVER_NAME = "holdfast"
@@ -73,7 +73,8 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:  # noqa: N802 (gRPC's name)
         """Score the customers of a request."""
         try:
-            return await self._infer(request, context.time_remaining())
+            with Counted(self._scorer.recorder, OPEN_INFERENCE_SERVICE):
+                return await self._infer(request, context.time_remaining())
         except Exception as error:  # noqa: BLE001 (one place turns whatever it was into a status)
             await abort(context, error)
 

@@ -60,7 +60,7 @@ def test_search_sorted_takes_several_queries_per_range() -> None:
 
 @given(st.data())
 def test_search_sorted_by_key_finds_what_searching_by_steps_finds(data: st.DataObject) -> None:
-    """Plausible times of few customers are found another way; every query, far outside too, gets the same row."""
+    """Plausible times of few customers are found another way; any query gets the same row."""
     times = st.integers(0, 2**53 - 1)
     lists = data.draw(st.lists(st.lists(times, max_size=8), min_size=1, max_size=6))
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in lists])]).astype(np.int64)

@@ -21,6 +21,7 @@ from serving.errors import UnavailableError
 from serving.pace import Pace
 from serving.plan import RunPlan
 from serving.reading import read_together
+from serving.recording import Recorder
 
 
 class Clock:
@@ -48,7 +49,7 @@ class Queue:
             self.encoded.append(len(asked))
             return read(asked)
 
-        self.batcher = Batcher(predictor, noting, workers=1, pace=Pace(1e-6))
+        self.batcher = Batcher(predictor, noting, workers=1, pace=Pace(1e-6), recorder=Recorder())
         self.ended: list[tuple[str, Exception | None]] = []
         self.told = threading.Semaphore(0)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -59,17 +60,35 @@ def ask(port: int) -> Any:
         return ScoringServiceStub(channel).Score(request(), timeout=WAIT_SECONDS, wait_for_ready=True)
 
 
+def probe(metrics_port: int, name: str) -> str:
+    """Return what the port of administration says."""
+    with urlopen(f"http://127.0.0.1:{metrics_port}/{name}", timeout=WAIT_SECONDS) as response:
+        said: str = response.read().decode()
+    return said
+
+
+def num_answered(metrics_port: int) -> int:
+    """Return how many calls all processes together have answered."""
+    shown = probe(metrics_port, "metrics").splitlines()
+    return sum(int(float(line.split()[-1])) for line in shown if line.startswith("holdfast_requests_total"))
+
+
 def test_a_process_that_dies_is_replaced_and_all_stop_together(artifact_folder: Path, tmp_path: Path) -> None:
-    """One port, one SERVING; after a kill the others answer, and another one comes; then none is left."""
+    """One port, one SERVING; after a kill the others answer, and another one comes; then none is left.
+
+    Metrics speak for all of them, and do not forget what the one that died had counted.
+    """
     port_file = tmp_path / "port"
     flags = ("--artifact", str(artifact_folder), "--port", "0", "--port-file", str(port_file))
-    with running(*flags) as process:
+    with running(*flags, "--metrics-port", "0") as process:
         events = events_of(process)
+        metrics_port = until(events, "metrics")["port"]
         port = until(events, "serving")["port"]
         assert port_file.read_text() == f"{port}\n"
         expected = ask(port)
         for _ in range(8):
             assert_alike(ask(port), expected)
+        assert num_answered(metrics_port) == 9
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) == 2
         os.kill(int(children[0]), signal.SIGKILL)
@@ -79,6 +98,8 @@ def test_a_process_that_dies_is_replaced_and_all_stop_together(artifact_folder: 
         until(events, "process replaced")
         for _ in range(8):
             assert_alike(ask(port), expected)
+        assert num_answered(metrics_port) == 18
+        assert probe(metrics_port, "readyz") == "ready\n"
         process.send_signal(signal.SIGTERM)
         rest = [event["event"] for event in events]
         assert process.wait(WAIT_SECONDS) == 0

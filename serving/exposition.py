@@ -1,0 +1,119 @@
+"""What processes noticed as Prometheus metrics.
+
+It deliberately counts nothing: numbers come in as :mod:`serving.recording` adds them up, text goes out.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from serving.recording import (
+    CUSTOMER_BOUNDS,
+    EVENT_BOUNDS,
+    SECONDS_BOUNDS,
+    SEPARATOR,
+    Family,
+    Number,
+    Snapshot,
+)
+
+PREFIX = "holdfast_"
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """What a family is called, beside its name.
+
+    Attributes:
+        text: What it means.
+        labels: Their names.
+        bounds: Of a histogram; empty for other kinds.
+    """
+
+    text: str
+    labels: tuple[str, ...] = ()
+    bounds: tuple[float, ...] = ()
+
+
+_TOTALS = {
+    "requests": _Form(
+        "Calls that asked for scores, by the status that they ended with.", ("service", "code")
+    ),
+    "request_seconds": _Form("From reading a call to its end.", ("service",), SECONDS_BOUNDS),
+    "refusals": _Form("Calls that were not answered, by reason.", ("reason",)),
+    "customers": _Form("Customers of answered calls: scored, or at fault.", ("status",)),
+    "events": _Form(
+        "Events of these customers: used, truncated, after as_of; and used ones with an unknown value.",
+        ("kind",),
+    ),
+    "queue_wait_seconds": _Form("How long a request, or a part of a large one, waited.", (), SECONDS_BOUNDS),
+    "run_seconds": _Form("Duration of a run of the graph.", (), SECONDS_BOUNDS),
+    "run_customers": _Form("Customers of a run of the graph.", (), CUSTOMER_BOUNDS),
+    "run_padded_events": _Form("Events of a run of the graph, padding included.", (), EVENT_BOUNDS),
+}
+_STATES = {
+    "requests_in_flight": _Form("Calls that wait for their answer."),
+    "waiting_padded_events": _Form("Padded events that have not been scored yet."),
+    "model_processes": _Form("Processes that serve a version of a model.", ("model", "version")),
+}
+
+
+def expose(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
+    """Return metrics as text, and its content type.
+
+    Args:
+        snapshot: What was noticed.
+        accept: The header ``Accept`` of whoever asks; it chooses between the forms of Prometheus.
+    """
+    # The library has no types for this function.
+    encode: Callable[[Collector], bytes]
+    encode, content_type = choose_encoder(accept)
+    return encode(_Collected(snapshot)), content_type
+
+
+class _Collected(Collector):
+    """The metrics of one moment."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._families("totals", _TOTALS)
+        yield from self._families("states", _STATES)
+
+    def _families(self, kind: str, forms: Mapping[str, _Form]) -> Iterator[Metric]:
+        found = self._snapshot[kind]
+        for name, form in forms.items():
+            yield _family(PREFIX + name, form, found.get(name, {}), is_total=kind == "totals")
+
+
+def _family(name: str, form: _Form, values: Family, *, is_total: bool) -> Metric:
+    if form.bounds:
+        histogram = HistogramMetricFamily(name, form.text, labels=form.labels)
+        for labels, numbers in values.items():
+            assert isinstance(numbers, Sequence)
+            histogram.add_metric(_labels(form, labels), _buckets(form, numbers), numbers[-1])
+        return histogram
+    kind = CounterMetricFamily if is_total else GaugeMetricFamily
+    family = kind(name, form.text, labels=form.labels)
+    for labels, number in values.items():
+        assert isinstance(number, int | float)
+        family.add_metric(_labels(form, labels), number)
+    return family
+
+
+def _labels(form: _Form, labels: str) -> Sequence[str]:
+    return labels.split(SEPARATOR) if form.labels else ()
+
+
+def _buckets(form: _Form, numbers: Sequence[Number]) -> Sequence[tuple[str, float]]:
+    """Return how many values lie up to each bound, the way Prometheus counts: every smaller one too."""
+    buckets, total = [], 0.0
+    for bound, count in zip((*map(str, form.bounds), "+Inf"), numbers[:-1], strict=True):
+        total += count
+        buckets.append((bound, total))
+    return buckets
