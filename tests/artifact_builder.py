@@ -14,6 +14,7 @@ from builders import DAY, START_US, random_histories, small_spec
 from holdfast.encoding import EncodingSpec
 from holdfast.encoding.spec import CALENDAR_SIZE
 from holdfast.golden import write_golden
+from holdfast.histories import Histories
 from holdfast.manifest import (
     FORM_VERSION,
     GOLDEN_NAME,
@@ -139,7 +140,12 @@ def output_forms(spec: EncodingSpec) -> tuple[TensorForm, ...]:
 
 
 def build_artifact(
-    folder: Path, *, spec: EncodingSpec | None = None, model: onnx.ModelProto | None = None
+    folder: Path,
+    *,
+    spec: EncodingSpec | None = None,
+    model: onnx.ModelProto | None = None,
+    golden: Histories | None = None,
+    name: str = "small",
 ) -> Path:
     """Write a whole artifact: graph, golden cases, report and manifest."""
     spec = spec or small_spec()
@@ -147,19 +153,19 @@ def build_artifact(
     data = (model or build_model(spec)).SerializeToString()
     (folder / MODEL_NAME).write_bytes(data)
     (folder / "report.html").write_text("<p>report</p>", encoding="utf-8")
-    histories = random_histories(np.random.default_rng(5), 6)
+    histories = golden or random_histories(np.random.default_rng(5), 6)
     as_of_us = np.full(6, AS_OF_US, dtype=np.int64)
     outputs = Predictor(open_session(data), spec).predict(histories, as_of_us).outputs
     write_golden(folder / GOLDEN_NAME, histories, as_of_us, outputs)
-    write_manifest(folder, build_manifest(folder, spec))
+    write_manifest(folder, build_manifest(folder, spec, name=name))
     return folder
 
 
-def build_manifest(folder: Path, spec: EncodingSpec) -> Manifest:
+def build_manifest(folder: Path, spec: EncodingSpec, *, name: str = "small") -> Manifest:
     """Return the manifest of the files that lie in the folder."""
     return Manifest(
         form_version=FORM_VERSION,
-        name="small",
+        name=name,
         version="1",
         created_at="2025-06-01T12:00:00+00:00",
         encoding=spec,
