@@ -36,7 +36,7 @@ class FitProgress(Callback):
             clock: Seconds since whenever.
         """
         # Only one of several processes speaks.
-        self._console = console if rank_zero_only.rank == 0 else None
+        self._console = console if getattr(rank_zero_only, "rank", 0) == 0 else None
         self._clock = clock
         self._bar: Progress | None = None
 

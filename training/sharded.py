@@ -62,7 +62,8 @@ class ShardedModule(TrainingModule):
     def on_train_end(self) -> None:
         """Gather the weights where they are saved, judged and exported."""
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        self._gathered = get_model_state_dict(self.model, options=options)
+        gathered = get_model_state_dict(self.model, options=options)
+        self._gathered = {name: value for name, value in gathered.items() if isinstance(value, Tensor)}
 
     def whole_model(self) -> SequenceModel:
         """Return the model in one piece, on the CPU; of use in the first process only."""

@@ -39,8 +39,8 @@ RENEW = (
 def composed(command: str, *overrides: str) -> DictConfig:
     """Return what a command line composes, as its entry point gets it."""
     # A run's folder is known to Hydra alone, once it runs.
-    known = {"train": ("run_dir=/somewhere",)} | dict.fromkeys(
-        ("compare", "ablate", "sweep"), ("run_dir=/somewhere", "out=/somewhere")
+    known = {"train": ("run_dir=/somewhere",), "sweep": ("run_dir=/somewhere",)} | dict.fromkeys(
+        ("compare", "ablate"), ("run_dir=/somewhere", "out=/somewhere")
     )
     with initialize_config_dir(str(CONF), version_base=None):
         return compose(command, overrides=[*known.get(command, ()), *overrides])
@@ -70,10 +70,12 @@ def test_every_option_composes_and_builds_a_run(group: str, option: str) -> None
 @pytest.mark.parametrize("option", sorted(file.stem for file in CONF.glob("ablation/*.yaml")))
 def test_every_variant_of_every_ablation_composes_and_builds_a_run(option: str) -> None:
     """Each on validation without baselines, and none is the default under another name."""
-    default = RunConfig.from_plain(plain(composed("ablate")))
+    # Of the data sets, one that sets whatever a lever moves.
+    data = ("data=online_retail_ii", "data.cutoffs.fit_on=train")
+    default = RunConfig.from_plain(plain(composed("ablate", *data)))
     assert (default.evaluation.split, default.evaluation.baselines) == ("validation", ())
     for overrides in composed("ablate", f"ablation={option}").ablation.variants.values():
-        assert RunConfig.from_plain(plain(composed("ablate", *overrides))) != default
+        assert RunConfig.from_plain(plain(composed("ablate", *data, *overrides))) != default
 
 
 @pytest.mark.parametrize("option", sorted(file.stem for file in CONF.glob("sweep/*.yaml")))
