@@ -1,14 +1,16 @@
 """How an entry point ends: a clear line and an exit code instead of a traceback.
 
-It deliberately does not know any entry point, nor Hydra.
+It deliberately does not know any entry point.
 """
 
+import errno
 import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
+from hydra.experimental.callback import Callback
 from rich.console import Console
 from rich.text import Text
 
@@ -25,6 +27,15 @@ EXIT_INTERRUPTED = 130
 
 LOG_COLUMNS = 140
 
+OF_THE_DISK = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(errno.EACCES, errno.EPERM, errno.EROFS),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EIO),
+    }
+)
+"""What the system says where a disk is full or broken, or a folder cannot be written: no defect of ours."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -32,8 +43,9 @@ R = TypeVar("R")
 def run_entry(main: Callable[P, R]) -> Callable[P, R]:
     """Decorate an entry point so that errors raised on purpose end it with one line.
 
-    Any other exception is a defect and keeps its traceback. Where Hydra decorates too, this
-    stands below it: Hydra would turn the error into an exit code of its own.
+    So does a full disk or a folder that cannot be written. Any other exception is a defect and keeps
+    its traceback. Where Hydra decorates too, this stands below it: Hydra would turn the error into an
+    exit code of its own.
 
     Args:
         main: The entry point.
@@ -49,6 +61,11 @@ def run_entry(main: Callable[P, R]) -> Callable[P, R]:
         except HoldfastError as error:
             say_error(str(error))
             raise SystemExit(EXIT_ERROR) from error
+        except OSError as error:
+            if error.errno not in OF_THE_DISK:
+                raise
+            say_error(_of_the_disk(error))
+            raise SystemExit(EXIT_ERROR) from error
         except KeyboardInterrupt as error:
             say_error("interrupted; nothing that was complete before is lost")
             raise SystemExit(EXIT_INTERRUPTED) from error
@@ -59,6 +76,29 @@ def run_entry(main: Callable[P, R]) -> Callable[P, R]:
 def wide_console() -> Console:
     """Return a console for tables: a log has no width of its own, and 80 columns would break every row."""
     return Console(width=None if sys.stdout.isatty() else LOG_COLUMNS)
+
+
+class WritableFolder(Callback):
+    """Refuses in one line a folder of a run that Hydra could not make (``hydra.callbacks`` in ``conf/``)."""
+
+    def on_run_start(self, config: Any, **_: Any) -> None:
+        """Make the folder, before Hydra does and with a traceback.
+
+        Raises:
+            SystemExit: It cannot be made.
+        """
+        folder = Path(config.hydra.run.dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            say_error(f"the run folder {folder} cannot be written: {error.strerror}")
+            raise SystemExit(EXIT_ERROR) from error
+
+
+def _of_the_disk(error: OSError) -> str:
+    """Return what the system refused, and where, in words."""
+    where = error.filename or "a file"
+    return f"{where} cannot be written or read: {error.strerror}; nothing that was complete before is lost"
 
 
 def say_error(message: str) -> None:

@@ -17,6 +17,7 @@ from training.blend.blend import FittedBlend
 from training.calibration import Calibration, calibrated
 from training.model import ModelConfig, RawOutputs, SequenceModel, TargetScales
 from training.outcomes import Predictions
+from training.whole_file import save_whole
 
 FORM = 2
 FILE_NAME = "model.pt"
@@ -57,7 +58,11 @@ class FittedModel:
         return calibrated(self.blend.blended(raw, said, self.spec.schema), self.blend.calibration)
 
     def save(self, folder: Path) -> Path:
-        """Write ``model.pt``: a dictionary of plain values and tensors, complete or not at all."""
+        """Write ``model.pt``: a dictionary of plain values and tensors, complete or not at all.
+
+        Raises:
+            RunError: The disk is full or the folder cannot be written.
+        """
         content = {
             "form": FORM,
             "spec": to_plain(self.model.spec),
@@ -68,9 +73,7 @@ class FittedModel:
             "weights": self.model.state_dict(),
         }
         path = folder / FILE_NAME
-        partial = path.with_suffix(".partial")
-        torch.save(content, partial)
-        partial.replace(path)
+        save_whole(content, path)
         return path
 
     @classmethod

@@ -38,7 +38,7 @@ from training.model import ModelConfig, SequenceModel, fit_target_scales
 from training.module import OptimiserConfig, TrainingModule
 from training.predict import encoded_chunks
 from training.settling import settled_model
-from training.sharded import ShardedModule, check_shardable, is_sharded
+from training.sharded import ShardedModule, is_sharded
 from training.task import Readouts, Task
 
 ENCODING_SAMPLE = 20_000
@@ -176,10 +176,7 @@ def fit_weights(
             use_distributed_sampler=False,
             enable_model_summary=False,
         )
-        kind = TrainingModule
-        if is_sharded(maker.strategy):
-            check_shardable(config.optimiser)
-            kind = ShardedModule
+        kind = ShardedModule if is_sharded(maker.strategy) else TrainingModule
         module = kind(model, config.optimiser, config.weights, seed=config.seed)
         maker.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     model = module.whole_model()

@@ -23,6 +23,7 @@ from lightning_fabric.plugins.environments.lightning import find_free_network_po
 from holdfast.errors import RunError
 from training.entry import EXIT_ERROR, say_error
 
+PROGRAM = ("-m", "training.follow")
 LOG_NAME = "process_{rank}.log"
 """What a follower says, in the folder of the fit."""
 
@@ -113,7 +114,7 @@ class _Team:
             raise RunError(f"{log} cannot be written: {error.strerror}") from error
         with file:
             process = subprocess.Popen(
-                [sys.executable, "-m", "training.follow"],
+                [sys.executable, *PROGRAM],
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -174,13 +175,14 @@ class _Team:
 
     def _said(self) -> str:
         """Return the end of a failed follower, in one line: of one with a reason, where there is one."""
-        failed = [rank for rank, process in enumerate(self._processes) if process.poll()]
-        named = [rank for rank in failed if self._processes[rank].returncode == EXIT_ERROR]
-        rank = (named or failed or [0])[0]
-        log = self._logs[rank]
+        failed = [which for which, process in enumerate(self._processes) if process.poll()]
+        named = [which for which in failed if self._processes[which].returncode == EXIT_ERROR]
+        which = (named or failed or [0])[0]
+        log = self._logs[which]
         lines = log.read_text(errors="replace").strip().splitlines()
-        said = lines[-1].removeprefix("error: ") if lines else f"exit code {self._processes[rank].returncode}"
-        return f"training process {rank + 1} of {len(self._processes) + 1} failed: {said} (see {log})"
+        code = self._processes[which].returncode
+        said = lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
+        return f"the training process of rank {which + 1} failed: {said} (see {log})"
 
 
 @contextmanager

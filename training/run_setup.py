@@ -27,7 +27,9 @@ from training.prepare import prepare_shown
 from training.profiling import profiling
 from training.progress import FitProgress
 from training.publishing import CSV_FOLDER
+from training.sharded import check_shardable, is_sharded
 from training.store import HistoryStore
+from training.whole_file import WholeCheckpoints
 
 
 def plain(settings: DictConfig) -> dict[str, Any]:
@@ -94,15 +96,16 @@ def trainer_factory(
         )
     if settings.threads is not None:
         torch.set_num_threads(int(settings.threads))
-    make = instantiate(settings.trainer, _partial_=True)
     console = Console() if settings.show_progress else None
     profiler, traces = profiling(settings.trainer.profiler, Path(settings.run_dir))
 
     def trainer(*, callbacks: list[pl.Callback], **limits: Any) -> pl.Trainer:
         # Never what a cluster's own variables say: we start the processes.
-        own = {"plugins": [LightningEnvironment()]} if "LOCAL_RANK" in os.environ else {}
+        environment = [LightningEnvironment()] if "LOCAL_RANK" in os.environ else []
+        # Anew for every fit: a strategy belongs to one trainer.
+        make = instantiate(settings.trainer, _partial_=True)
         return make(
-            **own,
+            plugins=[WholeCheckpoints(), *environment],
             callbacks=[*callbacks, FitProgress(console), *watching, *traces],
             logger=used or False,
             profiler=profiler,
@@ -118,30 +121,23 @@ def company(settings: DictConfig) -> Company:
     """Return what brings the other processes of the group ``trainer``; nobody where it has one.
 
     Raises:
-        ConfigError: It asks for several machines.
+        ConfigError: It asks for several machines, or for what its strategy cannot do.
         RunError: It asks for devices that are not there.
     """
     if settings.trainer.get("num_nodes", 1) != 1:
         raise ConfigError("trainer.num_nodes", settings.trainer.num_nodes, "it must be 1: one machine trains")
-    num_processes = num_devices(settings)
-    if num_processes == 1:
+    if settings.trainer.devices == 1 and "strategy" not in settings.trainer:
         return alone
-    threads = settings.threads or max(1, torch.get_num_threads() // num_processes)
-    return Followers(settings=plain(settings), num_processes=num_processes, threads=int(threads))
-
-
-def num_devices(settings: DictConfig) -> int:
-    """Return on how many devices a trainer trains, each with a process of its own.
-
-    Raises:
-        RunError: They are not there.
-    """
-    if settings.trainer.devices == 1:
-        return 1
     try:
         with quiet():
             trainer = instantiate(settings.trainer, logger=False, enable_checkpointing=False)
     except Exception as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise RunError(f"the trainer cannot have these devices: {reason}") from error
-    return int(trainer.num_devices)
+    if is_sharded(trainer.strategy):
+        check_shardable(ema_decay=settings.optimiser.ema_decay)
+    num_processes = int(trainer.num_devices)
+    if num_processes == 1:
+        return alone
+    threads = settings.threads or max(1, torch.get_num_threads() // num_processes)
+    return Followers(settings=plain(settings), num_processes=num_processes, threads=int(threads))

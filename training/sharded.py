@@ -15,18 +15,18 @@ from holdfast.errors import ConfigError
 from training.batches import MicroBatch, weightless
 from training.model import SequenceModel
 from training.model.attention import Block
-from training.module import OptimiserConfig, TrainingModule
+from training.module import TrainingModule
 
 
-def check_shardable(optimiser: OptimiserConfig) -> None:
+def check_shardable(*, ema_decay: float) -> None:
     """Refuse what sharded weights cannot do.
 
     Raises:
         ConfigError: Weights shall be averaged.
     """
-    if optimiser.ema_decay:
+    if ema_decay:
         limit = "it must be 0 with trainer=fsdp: averages of sharded weights are not kept"
-        raise ConfigError("optimiser.ema_decay", optimiser.ema_decay, limit)
+        raise ConfigError("optimiser.ema_decay", ema_decay, limit)
 
 
 class ShardedModule(TrainingModule):
