@@ -5,6 +5,7 @@ It deliberately does not know who is eligible, nor which span a split may use:
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,6 +16,8 @@ from holdfast.errors import ConfigError
 from holdfast.histories import ragged_range, ragged_rows, search_sorted
 from holdfast.schema import MICROSECONDS_PER_DAY
 from training.labels import Labeller
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PolicyName = Literal["grid", "random", "event", "table"]
 FitOn = Literal["train", "refit", "both"]
@@ -32,7 +35,9 @@ class TrainPolicy:
             own labels.
         every_days: ``grid``: distance of its points.
         shifts_days: ``grid``: further grids, moved this far into the past; 0 is the first one.
-        num: ``grid``: points per grid; None is as many as the span holds.
+        yearly: ``grid``: its points are the days of the year of the test cutoffs, in the years
+            before, instead of every ``every_days``; the shifts move them.
+        num: ``grid``: points per grid, the newest ones; None is as many as the span holds.
         per_customer: Cutoffs per customer and draw, chosen at random among the eligible ones;
             None is all of them. ``random`` needs it.
         event_type: ``event``: which events.
@@ -48,6 +53,7 @@ class TrainPolicy:
     policy: PolicyName = "grid"
     every_days: int = 30
     shifts_days: tuple[int, ...] = (0,)
+    yearly: bool = False
     num: int | None = None
     per_customer: int | None = None
     event_type: str | None = None
@@ -76,6 +82,8 @@ class TrainPolicy:
                 raise ConfigError(f"{where}.{name}", value, "it must be at least 1, or null")
         if self.half_life_days is not None and not self.half_life_days > 0:
             raise ConfigError(f"{where}.half_life_days", self.half_life_days, "it must be positive, or null")
+        if self.yearly and self.policy != "grid":
+            raise ConfigError(f"{where}.yearly", self.yearly, "only the policy grid has such points")
         if self.policy == "random" and self.per_customer is None:
             raise ConfigError(f"{where}.per_customer", None, "the policy random needs it")
         if (self.event_type is not None) != (self.policy == "event"):
@@ -189,16 +197,21 @@ class TableCandidates:
         return np.repeat(np.arange(len(customers), dtype=np.int64), np.diff(offsets)), table.cutoff_us[rows]
 
 
-def candidates(policy: TrainPolicy, *, oldest_us: int, newest_us: int) -> Candidates:
+def candidates(
+    policy: TrainPolicy, *, oldest_us: int, newest_us: int, asked_us: tuple[int, ...] = ()
+) -> Candidates:
     """Return where training's cutoffs come from.
 
     Args:
         policy: How they are chosen.
         oldest_us: The first allowed cutoff.
         newest_us: The last allowed cutoff; a grid is counted back from it.
+        asked_us: The test cutoffs, whose days of the year a yearly grid takes.
     """
     match policy.policy:
         case "grid":
+            if policy.yearly:
+                return GridCandidates(times_us=_yearly_grid(policy, oldest_us, newest_us, asked_us))
             return GridCandidates(times_us=_calendar_grid(policy, oldest_us, newest_us))
         case "random":
             assert policy.per_customer is not None
@@ -220,3 +233,31 @@ def _calendar_grid(policy: TrainPolicy, oldest_us: int, newest_us: int) -> tuple
         num = max(0, (start_us - oldest_us) // step_us + 1)
         times.update(start_us - step_us * i for i in range(min(num, policy.num or num)))
     return tuple(sorted(times))
+
+
+def _yearly_grid(
+    policy: TrainPolicy, oldest_us: int, newest_us: int, asked_us: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the test cutoffs' days of the year, in the years before, as far as they are allowed.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    times: set[int] = set()
+    for asked in asked_us:
+        for shift in policy.shifts_days:
+            moved = (_years_before(asked, years) - shift * MICROSECONDS_PER_DAY for years in range(1, 200))
+            allowed = [time_us for time_us in moved if oldest_us <= time_us <= newest_us]
+            times.update(allowed[: policy.num])
+    if not times:
+        limit = "no earlier year has such a day with a label window that ends before the next split"
+        raise ConfigError("cutoffs.train.yearly", policy.yearly, limit)
+    return tuple(sorted(times))
+
+
+def _years_before(time_us: int, years: int) -> int:
+    """Return the same date and time of an earlier year; 29 February becomes the 28th."""
+    moment = _EPOCH + timedelta(microseconds=time_us)
+    day = 28 if (moment.month, moment.day) == (2, 29) else moment.day
+    # A span in whole microseconds, because a float of seconds would lose the last ones.
+    return (moment.replace(year=max(1, moment.year - years), day=day) - _EPOCH) // timedelta(microseconds=1)

@@ -19,6 +19,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from holdfast.errors import ConfigError
 from holdfast.histories import search_sorted
+from training.advice import DataFigures, advice
 from training.batches import (
     BatchingConfig,
     DrawReadouts,
@@ -209,6 +210,9 @@ def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> Optimise
         round(len(train) / task.asked_share),
         num_histories,
     )
+    figures = DataFigures.of(task, train, max_events=config.encoding.max_events)
+    for line in advice(figures, settled, has_own_steps=config.optimiser.num_steps is not None):
+        _log.info("%s", line)
     return settled
 
 

@@ -123,8 +123,10 @@ def temporal_splits(
     # The test is never censored: a figure about a part of the window would pass for the whole.
     _refuse_overlap(schema, "test", test_us[-1], observed_until_us, "the end of the data", None)
     return Splits(
-        train=_train_split("train", schema, policy, observed_from_us, validation_us[0], "validation"),
-        refit=_train_split("refit", schema, policy, observed_from_us, test_us[0], "test"),
+        train=_train_split(
+            "train", schema, policy, observed_from_us, validation_us[0], "validation", test_us
+        ),
+        refit=_train_split("refit", schema, policy, observed_from_us, test_us[0], "test", test_us),
         validation=Split(
             name="validation", candidates=GridCandidates(times_us=validation_us), observed_until_us=test_us[0]
         ),
@@ -247,7 +249,13 @@ def _shortest_bin_us(schema: Schema) -> int:
 
 
 def _train_split(
-    name: str, schema: Schema, policy: TrainPolicy, oldest_us: int, until_us: int, next_split: str
+    name: str,
+    schema: Schema,
+    policy: TrainPolicy,
+    oldest_us: int,
+    until_us: int,
+    next_split: str,
+    asked_us: tuple[int, ...],
 ) -> Split:
     """Return training's split before a time; ``random``, ``event`` and ``table`` are cut to the span."""
     window_us = (
@@ -262,7 +270,7 @@ def _train_split(
         raise ConfigError("cutoffs.train", iso(oldest_us), limit)
     return Split(
         name=name,
-        candidates=candidates(policy, oldest_us=oldest_us, newest_us=newest_us),
+        candidates=candidates(policy, oldest_us=oldest_us, newest_us=newest_us, asked_us=asked_us),
         observed_until_us=until_us,
         per_customer=policy.per_customer,
         newest_us=newest_us,

@@ -39,7 +39,7 @@ RENEW = (
 def composed(command: str, *overrides: str) -> DictConfig:
     """Return what a command line composes, as its entry point gets it."""
     # A run's folder is known to Hydra alone, once it runs.
-    known = {"train": ("run_dir=/somewhere",), "sweep": ("run_dir=/somewhere",)} | dict.fromkeys(
+    known = dict.fromkeys(("train", "sweep"), ("run_dir=/somewhere",)) | dict.fromkeys(
         ("compare", "ablate"), ("run_dir=/somewhere", "out=/somewhere")
     )
     with initialize_config_dir(str(CONF), version_base=None):

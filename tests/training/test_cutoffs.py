@@ -1,6 +1,8 @@
 """Cutoff policies: calendar grids, random times, events, a company's own table."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,3 +206,35 @@ def test_grid_stays_in_its_span(every: int, shifts: list[int], num: int | None, 
     assert all(0 <= age <= span for age in ages)
     assert all(any(age >= s and (age - s) % every == 0 for s in shifts) for age in ages)
     assert all(s > span or s in ages for s in shifts)
+
+
+def test_a_yearly_grid_asks_on_the_days_of_the_year_of_the_test() -> None:
+    """To the microsecond, in earlier years whose window is over; 29 February has a day in every year."""
+
+    def instant(text: str) -> int:
+        return (datetime.fromisoformat(text) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+    asked = (instant("2024-02-29T00:00:00Z"), instant("2024-12-31T23:59:59.999999Z"))
+    span = {"oldest_us": instant("2021-03-01T00:00:00Z"), "newest_us": instant("2023-06-01T00:00:00Z")}
+
+    def grid_of(**changes: Any) -> tuple[int, ...]:
+        policy = TrainPolicy(yearly=True, **changes)
+        made = candidates(policy, **span, asked_us=asked)
+        assert isinstance(made, GridCandidates)
+        return made.times_us
+
+    days = ["2021-12-31T23:59:59.999999Z", "2022-02-28T00:00:00Z", "2022-12-31T23:59:59.999999Z"]
+    assert grid_of() == (*map(instant, days), instant("2023-02-28T00:00:00Z"))
+    assert grid_of(num=1) == (instant(days[2]), instant("2023-02-28T00:00:00Z"))
+    assert grid_of(shifts_days=(7,), num=1) == (
+        instant("2022-12-24T23:59:59.999999Z"),
+        instant("2023-02-21T00:00:00Z"),
+    )
+
+
+def test_a_yearly_grid_without_an_earlier_year_is_refused() -> None:
+    """The key is named; other policies have no such points."""
+    with pytest.raises(ConfigError, match=r"cutoffs\.train\.yearly"):
+        candidates(TrainPolicy(yearly=True), oldest_us=0, newest_us=DAY, asked_us=(30 * DAY,))
+    with pytest.raises(ConfigError, match=r"cutoffs\.train\.yearly"):
+        TrainPolicy(policy="random", per_customer=2, yearly=True)

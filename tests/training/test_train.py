@@ -1,5 +1,6 @@
 """Training as a command: what is wrong with data, configuration or machine is one line, never a traceback."""
 
+import json
 import os
 from contextlib import chdir
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 import torch
 from commands import run_command
 from data_set_builder import purchases, write_shop
+from forms import check_form
+
+from training.sweeps.result import SweepResult
 
 # Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
@@ -34,6 +38,32 @@ def refusal(capsys: pytest.CaptureFixture[str], folder: Path, *overrides: str, *
     assert not list(folder.glob("outputs/**/model.pt"))
     (line,) = [line for line in shown.splitlines() if line.startswith("error: ")]
     return line
+
+
+def test_a_multirun_ends_with_one_table_whatever_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A job that fails is a row with its reason and takes no other with it; the exit code tells."""
+    with pytest.raises(SystemExit) as ended:
+        train(tmp_path, "--multirun", "model.width=15,16", "evaluation.split=validation", "blend=none")
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.err
+    assert "job 0 failed: model.num_heads" in shown.err
+    (folder,) = tmp_path.glob("multirun/shop/*")
+    result = json.loads((folder / "sweep.json").read_text())
+    check_form(result, SweepResult)
+    assert (result["data"], result["split"]) == ("shop", "validation")
+    failed, finished = result["rows"]
+    assert (failed["state"], finished["state"]) == ("failed", "finished")
+    assert failed["reason"].startswith("model.num_heads")
+    assert (failed["overrides"], finished["overrides"]) == ({"model.width": "15"}, {"model.width": "16"})
+    judged = json.loads((folder / "1" / "result.json").read_text())
+    churn = judged["targets"][0]["horizons"][-1]["models"][judged["main"]]["metrics"]
+    assert finished["figures"]["churn_60d_log_loss"] == churn["log_loss"]["value"]
+    table = pl.read_csv(folder / "sweep.csv")
+    assert table["churn_60d_log_loss"].to_list() == [None, churn["log_loss"]["value"]]
+    assert "run 0 failed: model.num_heads" in shown.out
 
 
 def without_amount() -> pl.DataFrame:
