@@ -3,8 +3,9 @@
 import json
 import sys
 from contextlib import chdir
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 import yaml
@@ -12,12 +13,15 @@ from commands import run_command
 from data_set_builder import purchases, write_shop
 from forms import check_form
 
-from training.sweeps.result import SweepResult
+from training.sweep import OWN_KEYS
+from training.sweeps.proposals import ProposalConfig
+from training.sweeps.result import FigureColumn, Mean, Row, SweepResult
 from training.sweeps.search import Searching
 
 # Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "training.md"
 SMALL = ("model=tiny", "optimiser.num_steps=4", "optimiser.warmup_steps=1", "optimiser.validations=2")
 SPACE = {
     "optimiser.learning_rate": {"kind": "real", "low": 1e-4, "high": 1e-2, "scale": "log"},
@@ -136,3 +140,16 @@ def test_a_search_where_everything_fails_ends(tmp_path: Path, capsys: pytest.Cap
     (result,) = results(tmp_path)
     assert [row["state"] for row in result["rows"]] == ["failed"] * 3
     assert "best" not in result
+
+
+def test_every_key_is_documented() -> None:
+    """Those of the result, of the command and of a space: nobody has to read code to use them."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    forms = (SweepResult, Row, Mean, FigureColumn)
+    missing = {key for form in forms for key in get_type_hints(form) if f"`{key}`" not in text}
+    assert not missing
+    shared = {"step_days", "margin", "num_replicates", "out"}
+    assert not [key for key in OWN_KEYS - shared if f"`{key}" not in text]
+    assert not [
+        field.name for field in fields(ProposalConfig) if f"`sweep.proposals.{field.name}`" not in text
+    ]

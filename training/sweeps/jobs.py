@@ -82,7 +82,8 @@ def multirun_result(folder: Path) -> SweepResult | None:
         key for key in (given[0] if given else {}) if len({overrides.get(key) for overrides in given}) == 1
     ]
     rows, columns, named = [], list[FigureColumn](), {"data": "", "split": ""}
-    for number, (job, overrides) in enumerate(zip(jobs, given, strict=True)):
+    for place, (job, overrides) in enumerate(zip(jobs, given, strict=True)):
+        number = int(job.name) if job.name.isdigit() else place
         own = {key: value for key, value in overrides.items() if key not in shared}
         row, found, about = _row(number, job, own)
         rows.append(row)

@@ -34,7 +34,7 @@ def job(folder: Path, number: int, overrides: list[str], *, auroc: float | None,
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Return a multirun of two models and two seeds, one job failed and one killed, begun after ten others."""
+    """Return the folder of two models and two seeds: one job failed, one was killed, some are gone."""
     shared = ["data=shop", "++data.cutoffs.fit_on=train"]
     done = {"state": "finished", "seconds": 75.0}
     job(tmp_path, 2, [*shared, "model=gru", "seed=1"], auroc=0.7, **done)
@@ -63,7 +63,7 @@ def test_a_multirun_is_one_table(folder: Path) -> None:
     assert result["rows"][3]["overrides"] == {"model": "none", "seed": "2"}
     assert result["rows"][3]["figures"] == {}
     (mean,) = result["means"]
-    assert (mean["overrides"], mean["numbers"]) == ({"model": "gru"}, [0, 1])
+    assert (mean["overrides"], mean["numbers"]) == ({"model": "gru"}, [2, 3])
     assert mean["means"]["churn_60d_auroc"] == pytest.approx(0.75)
     assert mean["spreads"]["churn_60d_auroc"] == pytest.approx(0.1 / 2**0.5)
 
