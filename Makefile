@@ -18,7 +18,7 @@ STAMPS := $(VENV)/.stamps
 # A module's tests stay with one worker, so that what they share (a fitted model, an environment) is made once.
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 BENCHMARKS := prepare encoding engine quality offline
-# Outside the checkout: models and other servers' environments of `make bench-serving`.
+# Outside the checkout: models and other people's environments of `make bench-serving` and `bench-training`.
 BENCH_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast-bench
 PEERS := mlserver litserve ray
 
@@ -32,7 +32,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib >/dev/n
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-slow test-triton coverage check check-format check-lint check-types check-arrows \
-	check-protos bench bench-serving peers format protos clean
+	check-protos bench bench-serving bench-training peers peers-training format protos clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -75,15 +75,26 @@ bench: $(STAMPS)/test ## measure, and write benchmarks/results/*.json
 bench-serving: $(STAMPS)/test peers ## measure the server under load, beside others (ARGS="--quick --no-peers")
 	$(BIN)/python -m benchmarks.serving --cache $(BENCH_CACHE) $(ARGS)
 
+bench-training: $(STAMPS)/test peers-training ## measure the training step and its loader (ARGS="--quick --no-peers")
+	$(BIN)/python -m benchmarks.training --cache $(BENCH_CACHE) $(ARGS)
+
 peers: ## install the servers that bench-serving compares with, each in an environment of its own
-	@for name in $(PEERS); do \
-		versions=benchmarks/serving/peers/$$name.txt; home=$(BENCH_CACHE)/peers/$$name; \
-		cmp -s $$versions $$home/versions.txt && continue; \
-		echo "environment: $$home, $$(sed -n 2p $$versions)"; \
-		rm -rf $$home && $(PYTHON) -m venv $$home && \
-		$$home/bin/python -m pip install --disable-pip-version-check $(PIP_QUIET) -r $$versions && \
-		cp $$versions $$home/versions.txt || echo "$$name cannot be installed here: it will be left out"; \
-	done
+	@$(call install-peers,$(PEERS:%=benchmarks/serving/peers/%.txt))
+
+peers-training: ## install pytorch-lifestream, which bench-training compares with, likewise
+	@$(call install-peers,benchmarks/training/peers/lifestream.txt)
+
+# An environment per file of versions; one that is up to date stays, one that cannot be installed is left out.
+define install-peers
+for versions in $(1); do \
+	name=$$(basename $$versions .txt); home=$(BENCH_CACHE)/peers/$$name; \
+	cmp -s $$versions $$home/versions.txt && continue; \
+	echo "environment: $$home, $$(sed -n 2p $$versions)"; \
+	rm -rf $$home && $(PYTHON) -m venv $$home && \
+	$$home/bin/python -m pip install --disable-pip-version-check $(PIP_QUIET) -r $$versions && \
+	cp $$versions $$home/versions.txt || echo "$$name cannot be installed here: it will be left out"; \
+done
+endef
 
 format: $(STAMPS)/check ## format, and mend what the linter can
 	$(BIN)/ruff format --quiet .

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,10 +23,8 @@ from holdfast.histories import search_sorted
 from training.advice import DataFigures, advice
 from training.batches import (
     BatchingConfig,
-    DrawReadouts,
     MicroBatch,
     PoolDataset,
-    WeighReadouts,
     micro_batches,
     weightless,
 )
@@ -34,10 +33,13 @@ from training.blend.fitting import finish
 from training.fit_encoding import EncodingSettings, fit_encoding
 from training.fitted import FILE_NAME, FittedModel
 from training.followers import Company, alone
+from training.labels import Labels
 from training.losses import LossWeights
 from training.model import ModelConfig, SequenceModel, fit_target_scales
 from training.module import OptimiserConfig, TrainingModule
 from training.predict import encoded_chunks
+from training.prefetch import Prefetched
+from training.readout_table import ReadoutTable
 from training.settling import settled_model
 from training.sharded import ShardedModule, is_sharded
 from training.task import Readouts, Task
@@ -288,9 +290,10 @@ class PoolData(pl.LightningDataModule):
         """
         super().__init__()
         self._task, self._config, self._model = task, config, model
-        is_whole = task.asked_share == 1.0
+        self._train = train
+        self._is_whole = task.asked_share == 1.0
         self._customers = (
-            np.unique(train.customer) if is_whole else task.customers(task.fit_split, seed=config.seed)
+            np.unique(train.customer) if self._is_whole else task.customers(task.fit_split, seed=config.seed)
         )
         rng = np.random.default_rng([config.seed, 4])
         self._validation = None if validation is None else validation.sample(VALIDATION_SAMPLE, rng)
@@ -298,23 +301,35 @@ class PoolData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[MicroBatch]]:
         """Return the pools of the steps that are still to be taken."""
         assert self.trainer is not None
-        steps: Dataset[list[MicroBatch]] = self._labelled_pools()
+        share = {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
+        pools: Dataset[list[MicroBatch]] = self.pools(**share)
         if self._config.optimiser.pretraining_steps:
-            steps = ConcatDataset([self._unlabelled_pools(), steps])
-        remaining = RemainingSteps(self.trainer.global_step, self._config.optimiser.total_steps)
-        return DataLoader(steps, batch_size=None, sampler=remaining)
+            pools = ConcatDataset([self._unlabelled_pools(**share), pools])
+        steps = RemainingSteps(self.trainer.global_step, self._config.optimiser.total_steps)
+        if self.trainer.strategy.root_device.type == "cpu":
+            # A thread beside it would only take a core from the step.
+            return DataLoader(pools, batch_size=None, sampler=steps)
+        ahead = Prefetched(pools, finish=lambda pool: [batch.pinned() for batch in pool])
+        return DataLoader(ahead, batch_size=None, sampler=steps)
 
-    def _labelled_pools(self) -> PoolDataset:
+    def pools(self, *, rank: int = 0, num_ranks: int = 1) -> PoolDataset:
+        """Return the pools of all steps on labels, or one process's share of each."""
         task, split, num_steps = self._task, self._task.fit_split, self._config.optimiser.num_steps
         assert num_steps is not None
+        table = ReadoutTable(self._train, num_customers=task.histories.num_customers)
+        # What does not change from draw to draw was labelled already.
+        is_known = split.is_fixed and self._is_whole
         return self._pools(
             num_steps,
             customers=self._customers,
-            draw=lambda people, rng: split.draw(task.labeller, people, rng),
+            draw=table.draw if is_known else lambda people, rng: split.draw(task.labeller, people, rng),
+            label=table.label if is_known else self._label,
             weigh=split.weights,
+            rank=rank,
+            num_ranks=num_ranks,
         )
 
-    def _unlabelled_pools(self) -> PoolDataset:
+    def _unlabelled_pools(self, *, rank: int, num_ranks: int) -> PoolDataset:
         """Return pools of all customers at the last instant that training may see, where no label counts."""
         until_us = self._task.fit_split.observed_until_us
         histories = self._task.histories
@@ -324,28 +339,24 @@ class PoolData(pl.LightningDataModule):
             self._config.optimiser.pretraining_steps,
             customers=np.flatnonzero(seen > first),
             draw=lambda people, _: (np.arange(len(people)), np.full(len(people), until_us)),
+            label=self._label,
             weigh=lambda cutoff_us: np.zeros(len(cutoff_us), dtype=np.float32),
+            rank=rank,
+            num_ranks=num_ranks,
         )
 
-    def _pools(
-        self, num_steps: int, *, customers: ndarray, draw: DrawReadouts, weigh: WeighReadouts
-    ) -> PoolDataset:
-        assert self.trainer is not None
-        task, config = self._task, self._config
+    def _label(self, customer: ndarray, cutoff_us: ndarray) -> Labels:
+        until_us = self._task.fit_split.observed_until_us
+        return self._task.labeller.label(customer, cutoff_us, observed_until_us=until_us)
+
+    def _pools(self, num_steps: int, **chosen: Any) -> PoolDataset:
         return PoolDataset(
-            task.histories,
+            self._task.histories,
             self._model.spec,
-            customers=customers,
-            draw=draw,
-            label=lambda customer, cutoff_us: task.labeller.label(
-                customer, cutoff_us, observed_until_us=task.fit_split.observed_until_us
-            ),
-            weigh=weigh,
-            config=config.batching,
+            config=self._config.batching,
             num_steps=num_steps,
-            seed=config.seed,
-            rank=self.trainer.global_rank,
-            num_ranks=self.trainer.world_size,
+            seed=self._config.seed,
+            **chosen,
         )
 
     def val_dataloader(self) -> DataLoader[MicroBatch] | list[MicroBatch]:

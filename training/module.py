@@ -157,7 +157,7 @@ class TrainingModule(pl.LightningModule):
         parts: dict[str, Tensor] = {}
         with own_gradients(self):
             for batch in pool:
-                own = self._parts(batch, sizes, with_next_event=self.weights.next_event > 0)
+                own = self.parts(batch, sizes, with_next_event=self.weights.next_event > 0)
                 self.manual_backward(torch.stack(list(own.values())).sum())
                 parts = {name: parts.get(name, 0.0) + value.detach() for name, value in own.items()}
         parts = add_gradients(self, parts)
@@ -191,7 +191,7 @@ class TrainingModule(pl.LightningModule):
         return self.model
 
     @record_function("forward")
-    def _parts(self, batch: MicroBatch, sizes: "PoolSizes", *, with_next_event: bool) -> dict[str, Tensor]:
+    def parts(self, batch: MicroBatch, sizes: "PoolSizes", *, with_next_event: bool) -> dict[str, Tensor]:
         """Return the weighted parts of the loss, each divided by what the whole pool holds.
 
         The parts of a pool's micro-batches thus add up to the same loss, however it was split.

@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from holdfast.errors import ConfigError
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema, horizon_grid_days
-from training.cutoffs import Candidates, GridCandidates, TrainPolicy, candidates
+from training.cutoffs import Candidates, GridCandidates, RandomCandidates, TrainPolicy, candidates
 from training.labels import Labeller, Labels
 
 
@@ -39,6 +39,11 @@ class Split:
     newest_us: int | None = None
     half_life_days: float | None = None
     most_customers: int | None = None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether every draw gives the same cutoffs: nothing about them is left to chance."""
+        return self.per_customer is None and not isinstance(self.candidates, RandomCandidates)
 
     def draw(
         self, labeller: Labeller, customers: Int64[ndarray, " customer"], rng: np.random.Generator

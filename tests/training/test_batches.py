@@ -134,7 +134,7 @@ def test_every_segment_stands_in_exactly_one_batch_within_the_budget(lengths: li
 
 def test_lengths_are_padded_to_the_next_of_the_grid() -> None:
     """Zero included; the grid reaches as far as the encoding's own limit."""
-    assert padded_lengths(np.array([0, 4, 5, 129, 4096])).tolist() == [4, 4, 8, 192, 4096]
+    assert padded_lengths(np.array([0, 4, 5, 129, 4096])).tolist() == [4, 4, 8, 160, 4096]
 
 
 def test_drawing_keeps_at_most_so_many_of_a_customer_sorted() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from training.model.attention import MAX_DAYS, Block, FeedForward, RotaryTime, Rotation
 from training.model.config import ModelConfig
+from training.model.recurrence import run_recurrent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,14 +107,20 @@ class GruEncoder(nn.Module):
 
     def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
         """Run over all events once, and gather per readout; a zero state where it sees none."""
-        states = (
-            _exported(self.recurrent, events) if torch.onnx.is_in_onnx_export() else self.recurrent(events)[0]
-        )
+        states = self._states(events)
         last = torch.clamp(timeline.readout_visible - 1, min=0)
         index = last[..., None].expand(-1, -1, states.shape[-1])
         has_events = (timeline.readout_visible > 0)[..., None]
         gathered = torch.where(has_events, torch.gather(states, 1, index), 0.0)
         return self.feed_forward(readouts + self.mix(gathered)), states if with_events else None
+
+    def _states(self, events: Tensor) -> Tensor:
+        if torch.onnx.is_in_onnx_export():
+            return _exported(self.recurrent, events)
+        if events.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+            return run_recurrent(self.recurrent, events, training=self.training)
+        states: Tensor = self.recurrent(events)[0]
+        return states
 
 
 def _exported(recurrent: nn.GRU, events: Tensor) -> Tensor:

@@ -1,0 +1,67 @@
+"""Operations of an optimiser step, and the best rate of this machine's matrix products.
+
+Operations are those of matrix products and attention, as PyTorch's counter has them, in both
+directions and with padding. It deliberately leaves out everything elementwise, so that a share of
+the matrix rate is a lower bound.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from training.batches import MicroBatch
+from training.module import PoolSizes, TrainingModule
+
+ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
+"""PyTorch's operator, which its own counter does not know."""
+
+SIZES = (512, 1024, 2048)
+"""Of square matrix products: small ones stay in the caches, large ones hide their start."""
+
+
+def best_matrix_rate(*, repeats: int) -> float:
+    """Return the best rate of a float32 matrix product on all threads, in operations per second."""
+    best = 0.0
+    for size in SIZES:
+        first, second = torch.randn(size, size), torch.randn(size, size)
+        out = torch.empty(size, size)
+        for _ in range(repeats):
+            began = time.perf_counter()
+            torch.mm(first, second, out=out)
+            best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+def step_operations(module: TrainingModule, pool: Sequence[MicroBatch]) -> int:
+    """Return the operations of one pool's matrix products, forward and backward.
+
+    Args:
+        module: Its loss; gradients are dropped afterwards.
+        pool: The micro-batches.
+    """
+    aten = torch.ops.aten
+    formulas: dict[Any, Any] = {
+        getattr(aten, ATTENTION): _attention,
+        getattr(aten, f"{ATTENTION}_backward"): _attention_backward,
+    }
+    sizes = PoolSizes.of(list(pool))
+    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+        for batch in pool:
+            parts = module.parts(batch, sizes, with_next_event=module.weights.next_event > 0)
+            torch.stack(list(parts.values())).sum().backward()
+    module.zero_grad(set_to_none=True)
+    total: int = counter.get_total_flops()
+    return total
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    # Causal: half of the pairs are never looked at.
+    return int(sdpa_flop_count(query, key, value)) // 2
+
+
+def _attention_backward(_: Any, query: Any, key: Any, value: Any, *__: Any, **___: Any) -> int:
+    # Scores once more, then the gradients of weights, value, query and key: five products instead of two.
+    return int(sdpa_flop_count(query, key, value)) * 5 // 4
