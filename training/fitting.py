@@ -102,7 +102,7 @@ def fit(
         config: What is chosen.
         trainer: Makes the Lightning trainer from callbacks and limits.
         folder: Of the run; checkpoints lie in its ``checkpoints``.
-        resume: Go on from the last checkpoint there, if there is one.
+        resume: Go on from the last checkpoint there, if there is one, or from what was fitted.
         company: Brings the other processes of a trainer that has several to :func:`fit_weights`.
 
     Returns:
@@ -123,6 +123,8 @@ def fit(
             seed=config.seed,
         )
 
+    if resume and (folder / FILE_NAME).is_file():
+        return FittedModel.load(folder)
     if task.fit_on != "both":
         return fit_once(task, folder)
     first = folder / WEIGHED_FOLDER
@@ -302,7 +304,7 @@ class PoolData(pl.LightningDataModule):
         """Return the pools of the steps that are still to be taken."""
         assert self.trainer is not None
         share = {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
-        pools: Dataset[list[MicroBatch]] = self.pools(**share)
+        pools: PoolDataset | ConcatDataset[list[MicroBatch]] = self.pools(**share)
         if self._config.optimiser.pretraining_steps:
             pools = ConcatDataset([self._unlabelled_pools(**share), pools])
         steps = RemainingSteps(self.trainer.global_step, self._config.optimiser.total_steps)

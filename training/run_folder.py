@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import ArtifactError, ConfigError, RunError
-from training.fitted import FILE_NAME
-from training.fitting import CHECKPOINT_NAME
+from training.fitting import CHECKPOINT_NAME, WEIGHED_FOLDER
+from training.whole_file import write_whole
 
 FINGERPRINT_NAME = "fingerprint.txt"
 SETTINGS_NAME = "settings.json"
+FINISHED_NAME = "finished.txt"
 _WHERE = ("run_dir", "artifact_dir", "resume", "show_progress", "logger")
 """Keys that say where and how to look, not what is computed."""
 
@@ -30,6 +31,14 @@ class RunFolder:
 
     path: Path
     is_resumed: bool
+
+    def finish(self) -> None:
+        """Note that everything is there, so that ``auto`` does not go on with this run.
+
+        Raises:
+            RunError: The folder cannot be written.
+        """
+        write_whole(self.path / FINISHED_NAME, b"figures, report and artifact are complete\n")
 
 
 def open_run(config: dict[str, Any], *, run_dir: Path, resume: str | None) -> RunFolder:
@@ -96,12 +105,18 @@ def _named(path: Path, fingerprint: str) -> RunFolder:
 
 
 def _unfinished(parent: Path, fingerprint: str) -> list[Path]:
-    """Return runs of this configuration with a checkpoint and no model yet, oldest first."""
+    """Return runs of this configuration with a checkpoint and without everything, oldest first."""
     found = [
-        marker.parent
+        (max(path.stat().st_mtime_ns for path in checkpoints), marker.parent)
         for marker in parent.glob(f"*/{FINGERPRINT_NAME}")
         if marker.read_text(encoding="ascii").strip() == fingerprint
-        and (marker.parent / "checkpoints" / CHECKPOINT_NAME).is_file()
-        and not (marker.parent / FILE_NAME).exists()
+        and not (marker.parent / FINISHED_NAME).exists()
+        and (checkpoints := _checkpoints(marker.parent))
     ]
-    return sorted(found, key=lambda path: (path / "checkpoints" / CHECKPOINT_NAME).stat().st_mtime_ns)
+    return [path for _, path in sorted(found)]
+
+
+def _checkpoints(run: Path) -> list[Path]:
+    """Return the checkpoints of a run: of its one fit, or of either of two."""
+    places = (run, run / WEIGHED_FOLDER)
+    return [path for place in places if (path := place / "checkpoints" / CHECKPOINT_NAME).is_file()]

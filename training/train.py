@@ -75,6 +75,7 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
     publish(
         fitted, task, store, result, config=config, folder=run.path, artifact=artifact, now=datetime.now(UTC)
     )
+    run.finish()
     return Trained(folder=run.path, store=store, task=task, fitted=fitted, result=result, artifact=artifact)
 
 

@@ -1,10 +1,12 @@
-"""A run that is killed with SIGKILL in the middle of fitting goes on to the very bits it would have had."""
+"""A run that is killed, or meets a full disk, in the middle goes on to the very bits it would have had."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import chdir
 from pathlib import Path
 
@@ -119,3 +121,43 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(
     curve = training_curve(whole)
     assert len(curve["validation loss"]) > 2
     assert training_curve(killed) == curve
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let no file grow beyond what logs need, from a step on: the system refuses every larger one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    step = TrainingModule.training_step
+
+    def filling(self: TrainingModule, pool: list, number: int) -> None:
+        if self.global_step == 5:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+        step(self, pool, number)
+
+    monkeypatch.setattr(TrainingModule, "training_step", filling)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_afterwards(
+    tmp_path: Path, steps_taken: list[int], full_disk: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last complete checkpoint stays, and the same command takes the steps that are left."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    command = (*COMMAND, "evaluation.num_bootstrap=3", "logger=none")
+    with chdir(tmp_path), pytest.raises(SystemExit) as ended:
+        run_command("training.train", *command)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert "checkpoints/last.ckpt cannot be written: File too large" in line
+    (run,) = (tmp_path / "outputs" / "simulated").iterdir()
+    assert torch.load(run / "checkpoints" / CHECKPOINT_NAME, weights_only=True)["global_step"] == 4
+    steps_taken.clear()
+    with pytest.MonkeyPatch.context() as patch, chdir(tmp_path):
+        patch.setattr(resource, "setrlimit", lambda *_: None)
+        run_command("training.train", *command)
+    assert steps_taken == list(range(4, NUM_STEPS))
+    assert (run / "model.pt").exists()

@@ -40,6 +40,21 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
     return fit(TASK, tiny_config(), trainer=quiet_trainer(folder), folder=folder)
 
 
+class _KillInFit(_KillAfter):
+    """Kills the second of two fits, or a later one."""
+
+    def __init__(self, number: int, step: int) -> None:
+        super().__init__(step)
+        self.number, self.num_fits = number, 0
+
+    def on_fit_start(self, *_: object) -> None:
+        self.num_fits += 1
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
+        if self.num_fits == self.number:
+            super().on_train_batch_start(trainer)
+
+
 def weights(model: FittedModel) -> dict[str, torch.Tensor]:
     """Return all parameters and buffers."""
     return model.model.state_dict()
@@ -179,8 +194,12 @@ def test_refitted_weights_are_neither_validated_nor_weighed_nor_calibrated(tmp_p
 
 
 def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tmp_path: Path) -> None:
-    """Network and experts are those of a refit, what experts count was found on the validation window."""
+    """Network and experts are those of a refit, what experts count was found on the validation window.
+
+    Killed in either of the two fits and gone on with, they are the same to the bit.
+    """
     config = tiny_config(num_steps=4)
+    config = replace(config, optimiser=replace(config.optimiser, checkpoint_every_steps=2))
     folders = {kind: tmp_path / kind for kind in ("train", "refit", "both")}
     fitted = {
         kind: fit(replace(TASK, fit_on=kind), config, trainer=quiet_trainer(folder), folder=folder)
@@ -195,9 +214,16 @@ def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tm
     assert blends["both"].experts == blends["refit"].experts
     assert blends["both"].weights == blends["train"].weights != blends["refit"].weights
     assert fitted["both"].calibration == blends["both"].calibration == Calibration()
-    task, folder = replace(TASK, fit_on="both"), folders["both"]
-    again = fit(task, config, trainer=quiet_trainer(folder), folder=folder, resume=True)
-    assert again.blend == blends["both"]
+    task = replace(TASK, fit_on="both")
+    for number in (1, 2):
+        folder = tmp_path / f"killed_in_{number}"
+        killer = quiet_trainer(folder, extra=(_KillInFit(number, 3),))
+        with pytest.raises(_Killed):
+            fit(task, config, trainer=killer, folder=folder)
+        again = fit(task, config, trainer=quiet_trainer(folder), folder=folder, resume=True)
+        assert again.blend == blends["both"]
+        for name, value in weights(fitted["both"]).items():
+            assert torch.equal(value, weights(again)[name]), name
 
 
 def test_pretraining_learns_the_next_event_and_no_label(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ConfigError, RunError
-from training.fitted import FILE_NAME
-from training.fitting import CHECKPOINT_NAME
+from training.fitting import CHECKPOINT_NAME, WEIGHED_FOLDER
 from training.run_folder import open_run
 
 CONFIG = {"seed": 1, "model": {"width": 8}, "run_dir": "a", "resume": None}
@@ -18,8 +17,16 @@ def killed_run(parent: Path, name: str, config: dict[str, object], *, is_finishe
     (run.path / "checkpoints").mkdir()
     (run.path / "checkpoints" / CHECKPOINT_NAME).touch()
     if is_finished:
-        (run.path / FILE_NAME).touch()
+        run.finish()
     return run.path
+
+
+def test_auto_goes_on_with_the_first_of_two_fits(tmp_path: Path) -> None:
+    """A run that was killed before its second fit has a checkpoint of the first one only."""
+    run = killed_run(tmp_path, "run", CONFIG)
+    (run / WEIGHED_FOLDER).mkdir()
+    (run / "checkpoints").rename(run / WEIGHED_FOLDER / "checkpoints")
+    assert open_run(CONFIG, run_dir=tmp_path / "new", resume="auto").path == run
 
 
 def test_auto_goes_on_with_the_newest_unfinished_run_of_this_configuration(tmp_path: Path) -> None:
