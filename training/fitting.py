@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from numpy import ndarray
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
+from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from holdfast.errors import ConfigError
 from holdfast.histories import search_sorted

@@ -157,7 +157,7 @@ class TrainingModule(pl.LightningModule):
         parts: dict[str, Tensor] = {}
         with own_gradients(self):
             for batch in pool:
-                own = self.parts(batch, sizes, with_next_event=self.weights.next_event > 0)
+                own = self._parts(batch, sizes, with_next_event=self.weights.next_event > 0)
                 self.manual_backward(torch.stack(list(own.values())).sum())
                 parts = {name: parts.get(name, 0.0) + value.detach() for name, value in own.items()}
         parts = add_gradients(self, parts)
@@ -191,7 +191,7 @@ class TrainingModule(pl.LightningModule):
         return self.model
 
     @record_function("forward")
-    def parts(self, batch: MicroBatch, sizes: "PoolSizes", *, with_next_event: bool) -> dict[str, Tensor]:
+    def _parts(self, batch: MicroBatch, sizes: "PoolSizes", *, with_next_event: bool) -> dict[str, Tensor]:
         """Return the weighted parts of the loss, each divided by what the whole pool holds.
 
         The parts of a pool's micro-batches thus add up to the same loss, however it was split.
@@ -216,6 +216,10 @@ class TrainingModule(pl.LightningModule):
             loss.backward(*args, **kwargs)
 
     def _log_step(self, parts: dict[str, Tensor]) -> None:
+        # What the trainer would not write is not computed either: it takes a tenth of a small model's step.
+        every = self.trainer.log_every_n_steps
+        if every == 0 or self.global_step % every:
+            return
         loss = torch.stack(list(parts.values())).sum()
         named = {f"train/{name}": value for name, value in parts.items()} | {"train/loss": loss}
         named["progress/learning_rate"] = torch.tensor(

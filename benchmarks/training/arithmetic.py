@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from training.batches import MicroBatch
-from training.module import PoolSizes, TrainingModule
+from training.losses import LabelTensors, loss_sums
+from training.module import TrainingModule
 
 ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
 """PyTorch's operator, which its own counter does not know."""
@@ -47,21 +48,25 @@ def step_operations(module: TrainingModule, pool: Sequence[MicroBatch]) -> int:
         getattr(aten, ATTENTION): _attention,
         getattr(aten, f"{ATTENTION}_backward"): _attention_backward,
     }
-    sizes = PoolSizes.of(list(pool))
+    model, weights = module.model, module.weights
+    with_next_event = model.config.use_next_event and weights.next_event > 0
     with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
         for batch in pool:
-            parts = module.parts(batch, sizes, with_next_event=module.weights.next_event > 0)
-            torch.stack(list(parts.values())).sum().backward()
+            raw = model(batch.inputs, with_next_event=with_next_event)
+            labels = LabelTensors.of(batch.labels, like=batch.weights)
+            sums = loss_sums(raw, labels, batch.weights, weights, batch=batch.inputs)
+            torch.autograd.backward(torch.stack([total for total, _ in sums.values()]).sum())
     module.zero_grad(set_to_none=True)
     total: int = counter.get_total_flops()
     return total
 
 
-def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    # Causal: half of the pairs are never looked at.
-    return int(sdpa_flop_count(query, key, value)) // 2
+def _attention(query: Any, key: Any, *_: Any, **__: Any) -> int:
+    # Two products over all pairs; causal, so that half of them are never looked at.
+    batch, heads, length, width = query
+    return int(2 * 2 * batch * heads * length * key[2] * width) // 2
 
 
-def _attention_backward(_: Any, query: Any, key: Any, value: Any, *__: Any, **___: Any) -> int:
+def _attention_backward(_: Any, query: Any, key: Any, *__: Any, **___: Any) -> int:
     # Scores once more, then the gradients of weights, value, query and key: five products instead of two.
-    return int(sdpa_flop_count(query, key, value)) * 5 // 4
+    return _attention(query, key) * 5 // 2

@@ -81,13 +81,13 @@ def _rates(
     loop: Loop, peer: Lifestream | None, effort: Effort, *, model: str, width: int
 ) -> dict[str, list[Rate]]:
     budget, pool = loop.config.batching.event_budget, loop.config.batching.pool_customers
-    timing = {"warm_up_steps": effort.warm_up_steps, "seconds": effort.seconds}
+    steps, seconds = effort.warm_up_steps, effort.seconds
     trained = {
-        "ours": partial(loop.train, **timing),
-        "naive": partial(loop.train_naively, **timing),
+        "ours": partial(loop.train, warm_up_steps=steps, seconds=seconds),
+        "naive": partial(loop.train_naively, warm_up_steps=steps, seconds=seconds),
     }
     if peer is not None:
-        train = partial(peer.train, model, width, **timing)
+        train = partial(peer.train, model, width, warm_up_steps=steps, seconds=seconds)
         trained["budget"] = partial(train, customers=budget // MOST_EVENTS)
         trained["pool"] = partial(train, customers=pool)
     rates: dict[str, list[Rate]] = {name: [] for name in trained}

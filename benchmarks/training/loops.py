@@ -148,6 +148,7 @@ class Loop:
                 devices=1,
                 deterministic=True,
                 max_epochs=1,
+                log_every_n_steps=10,
                 logger=False,
                 enable_progress_bar=False,
                 enable_model_summary=False,

@@ -71,7 +71,7 @@ class _Recurrence(torch.autograd.Function):
         return states[1:]
 
     @staticmethod
-    def backward(  # type: ignore[override]  # one output, one gradient
+    def backward(
         ctx: Any, gradient: Float[Tensor, "length batch channel"]
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the gradients of the inputs, of the weight and of the bias."""

@@ -78,10 +78,11 @@ def network(data: list[dict[str, Any]], *, encoder: str, width: int) -> torch.nn
         linear_projection_size=width,
     )
     if encoder == "gru":
-        return RnnSeqEncoder(
+        recurrent: torch.nn.Module = RnnSeqEncoder(
             fields, input_size=width, hidden_size=width, type="gru", num_layers=NUM_LAYERS["gru"]
         )
-    return TransformerSeqEncoder(
+        return recurrent
+    attentive: torch.nn.Module = TransformerSeqEncoder(
         fields,
         input_size=width,
         n_heads=NUM_HEADS,
@@ -90,6 +91,7 @@ def network(data: list[dict[str, Any]], *, encoder: str, width: int) -> torch.nn
         n_layers=NUM_LAYERS["transformer"],
         is_reduce_sequence=True,
     )
+    return attentive
 
 
 def train(data: list[dict[str, Any]], asked: dict[str, Any]) -> dict[str, float]:
