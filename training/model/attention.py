@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.model.config import ModelConfig
+from training.model.dropout import Dropout
 
 MAX_DAYS = 1e5
 """Times relative to a row's first event are clipped here, so that every angle is finite."""
@@ -77,7 +78,7 @@ class Block(nn.Module):
         self.sink = nn.Parameter(torch.randn(2, config.num_heads, 1, self.head_width) * 0.1)
         self.out = nn.Linear(config.width, config.width)
         self.feed_forward = FeedForward(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def keys_values(
         self, events: Float[Tensor, "batch length channel"], rotation: Rotation
@@ -140,7 +141,7 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(config.width)
         self.up = nn.Linear(config.width, hidden)
         self.down = nn.Linear(hidden, config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, states: Float[Tensor, "*axes channel"]) -> Float[Tensor, "*axes channel"]:
         """Return the next states."""

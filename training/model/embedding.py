@@ -15,6 +15,7 @@ from holdfast.encoding import EncodingSpec
 from holdfast.encoding.spec import CALENDAR_SIZE
 from holdfast.vocabulary import UNKNOWN_ID
 from training.model.config import ModelConfig
+from training.model.dropout import Dropout
 
 _LEAST_BIN_WIDTH = 1e-4
 """Scaled values are standard deviations; bins narrower than this would divide by almost nothing."""
@@ -119,7 +120,7 @@ class EventEmbedding(nn.Module):
         # The calendar stands last: hour, weekday and day of the year, two columns each.
         self.num_values = spec.event_value_size - {"year": 0, "week": 2, "none": 6}[config.event_calendar]
         self.values = NumberEmbedding(self.num_values, event_edges(spec, config), config.width)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
@@ -147,10 +148,10 @@ class ReadoutEmbedding(nn.Module):
             nn.GELU(),
             nn.Linear(config.width, hidden),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(hidden, config.width),
         )
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(
         self,
