@@ -21,6 +21,7 @@ from holdfast.encoding.padding import pad_many
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from training.labels import Labels
+from training.pages import release_pages
 from training.segments import share_segments
 
 LENGTH_GRID = (
@@ -31,6 +32,9 @@ LENGTH_GRID = (
 
 BATCH_COST_EVENTS = 512
 """What one more micro-batch costs, in padded events: about the time of its launches on a CPU."""
+
+STEPS_PER_RELEASE = 64
+"""Steps after which what was read of the store is given back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +178,8 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         """
         if not 0 <= step < self._num_steps:
             raise IndexError(step)
+        if step % STEPS_PER_RELEASE == 0:
+            release_pages(self._histories)
         rng = np.random.default_rng([self._seed, 1, step])
         people = self._pool(step)
         position, cutoff_us = self._draw(people, rng)

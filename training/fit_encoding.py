@@ -18,6 +18,7 @@ from holdfast.errors import ConfigError
 from holdfast.histories import AttributeVersions, CodedColumn, Histories
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
 from holdfast.vocabulary import FIRST_REAL_ID, Vocabulary
+from training.pages import release
 
 MAX_SAMPLE = 1_000_000
 """Values that a scale and its bins are fitted on, at most; drawn without regard to order."""
@@ -92,7 +93,7 @@ def fit_encoding(
         schema=schema,
         max_events=settings.max_events,
         history_days=settings.history_days,
-        origin_us=int(histories.occurred_at_us[sample].min()),
+        origin_us=int(_taken(histories.occurred_at_us, sample).min()),
         event_type=event_type,
         categorical={
             f: _vocabulary(histories.categorical[f], sample, settings) for f in schema.categorical_fields
@@ -120,7 +121,7 @@ def _sample_before(histories: Histories, until_us: int) -> Int64[ndarray, " row"
     num = len(histories.occurred_at_us)
     step = max(1, num // (4 * MAX_SAMPLE))
     rows = np.arange(0, num, step, dtype=np.int64)
-    rows = rows[histories.occurred_at_us[rows] <= until_us]
+    rows = rows[_taken(histories.occurred_at_us, rows) <= until_us]
     return rows[:: max(1, len(rows) // MAX_SAMPLE)]
 
 
@@ -128,7 +129,7 @@ def _vocabulary(
     column: CodedColumn, sample: Int64[ndarray, " row"], settings: EncodingSettings
 ) -> Vocabulary:
     """Keep the most frequent values, so that low ids are frequent ones and the order is stable."""
-    codes = column.codes[sample]
+    codes = _taken(column.codes, sample)
     counts = np.bincount(codes[codes >= 0], minlength=len(column.dictionary))
     values = np.array(column.dictionary.values, dtype=object)
     order = np.lexsort((np.arange(len(counts)), -counts))[: settings.max_categories]
@@ -144,7 +145,7 @@ def _attribute_vocabularies(
 
 
 def _column(histories: Histories, field: str, sample: Int64[ndarray, " row"]) -> Float64[ndarray, " kept"]:
-    values = histories.numeric[field][sample].astype(np.float64)
+    values = _taken(histories.numeric[field], sample).astype(np.float64)
     return values[~np.isnan(values)]
 
 
@@ -152,8 +153,16 @@ def _gap_days(histories: Histories, sample: Int64[ndarray, " row"]) -> Float64[n
     is_first = np.zeros(len(histories.occurred_at_us) + 1, dtype=bool)
     is_first[histories.offsets] = True
     later = sample[~is_first[sample]]
-    gaps = (histories.occurred_at_us[later] - histories.occurred_at_us[later - 1]) / MICROSECONDS_PER_DAY
+    times_us = histories.occurred_at_us
+    gaps = (_taken(times_us, later) - _taken(times_us, later - 1)) / MICROSECONDS_PER_DAY
     return np.asarray(gaps, dtype=np.float64)
+
+
+def _taken(column: ndarray, rows: Int64[ndarray, " row"]) -> ndarray:
+    """Return a column at some rows from all over it; what was read on the way is given back."""
+    taken = column[rows]
+    release(column)
+    return taken
 
 
 def _scale(values: Float64[ndarray, " row"], num_bins: int) -> NumericScale:

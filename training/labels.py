@@ -14,6 +14,7 @@ from numpy import ndarray
 from holdfast.histories import Histories, ragged_rows, search_sorted
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema, Target, horizon_grid_days
 from training.label_table import IndexedRows, LabelRows
+from training.pages import release_pages
 
 DEFAULT_EVENTS_AT_ONCE = 4_000_000
 """Events gathered at a time: about 100 MB, whatever the size of the store."""
@@ -152,6 +153,7 @@ class Labeller:
         chunk = (np.cumsum(lengths) - lengths) // self._max_events_at_once
         if not len(chunk) or chunk[-1] == 0:
             yield slice(None), position, _Events.gather(self.histories, distinct)
+            release_pages(self.histories)
             return
         order = np.argsort(chunk[position], kind="stable")
         starts = np.flatnonzero(np.diff(chunk, prepend=-1))
@@ -159,6 +161,7 @@ class Labeller:
         lasts = [*starts[1:], len(distinct)]
         for first, last, readouts in zip(starts, lasts, np.split(order, ends[:-1]), strict=True):
             yield readouts, position[readouts] - first, _Events.gather(self.histories, distinct[first:last])
+            release_pages(self.histories)
 
 
 def grid_us(target: Target) -> Int64[ndarray, " bin"]:

@@ -19,6 +19,7 @@ from training.baselines import FeatureMatrix
 from training.batches import split_by_length
 from training.model import RawOutputs, SequenceModel
 from training.model.outputs import concatenate
+from training.pages import release_pages
 
 READOUTS_AT_ONCE = 4_096
 """Cutoffs encoded at a time: bounds the memory, whatever is asked."""
@@ -36,6 +37,7 @@ def encoded_chunks(
         people, position = np.unique(customer[part], return_inverse=True)
         cutoffs = Cutoffs.one_each(position.astype(np.int64), cutoff_us[part])
         yield encode(histories.take(people), cutoffs, spec)
+        release_pages(histories)
 
 
 def feature_matrix(

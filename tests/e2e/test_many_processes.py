@@ -1,12 +1,16 @@
 """Two processes train as one does: the same losses and weights; only the first leaves more than a log."""
 
+import os
+import subprocess
+import sys
+import time
 from contextlib import chdir
 from pathlib import Path
 
 import polars as pl
 import pytest
 import torch
-from commands import run_command
+from commands import NO_LOGS, QUIET, run_command
 
 import training.train
 from training.publishing import CSV_FOLDER
@@ -15,6 +19,8 @@ from training.publishing import CSV_FOLDER
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
 
 NUM_STEPS = 24
+WAIT_SECONDS = 300
+ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-4
 """Of every logged loss; sums in another order differ in the last digits of float32."""
 
@@ -49,6 +55,42 @@ def without_export(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.train, "publish", lambda *_, **__: None)
 
 
+def killed_run(folder: Path, command: tuple[str, ...]) -> tuple[Path, list[int]]:
+    """Start a run, kill the process that leads between two steps; return its folder and the others."""
+    marker = folder / "stands_still"
+    pause = ("_target_=pausing_logger.PausingLogger", "step=9", f"marker={marker}")
+    loggers = [f"+logger.pause.{setting}" for setting in pause]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.train", *command, *QUIET, *NO_LOGS, *loggers],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not marker.exists():
+            assert process.poll() is None, "the run ended early"
+            assert time.monotonic() < deadline, "the run did not get as far as it should"
+            time.sleep(0.01)
+        others = [
+            int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        ]
+    finally:
+        process.kill()
+        process.wait()
+    (run,) = (folder / "outputs" / "simulated").iterdir()
+    return run, others
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process is there and more than an entry that nobody has read."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def losses(run: Path) -> pl.DataFrame:
     """Return every loss that a run logged, by step; those of two fits one after the other."""
     table = pl.read_csv(run / CSV_FOLDER / "metrics.csv", infer_schema_length=None)
@@ -70,9 +112,18 @@ def same_run(one: Path, other: Path) -> None:
         torch.testing.assert_close(weights[1][name], value, atol=TOLERANCE, rtol=0, msg=name)
 
 
-@pytest.mark.parametrize("trainer", ["ddp", pytest.param("fsdp", marks=pytest.mark.slow)])
-def test_two_processes_train_as_one(tmp_path: Path, trainer: str) -> None:
-    """Twice, because every fit has followers of its own: on the training cutoffs, then on every window."""
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
+    """The same loss at every step, the same validation loss and the same weights, to 1e-4."""
+    with chdir(tmp_path):
+        run_command("training.train", *COMMAND, "run_dir=one")
+        run_command("training.train", *COMMAND, "trainer=ddp", *TWO, "run_dir=two")
+    same_run(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+def test_every_fit_has_processes_of_its_own(tmp_path: Path, trainer: str) -> None:
+    """A run that fits twice, on the training cutoffs and on every window; of them logs are left."""
     own = ("+data.cutoffs.fit_on=both",)
     if trainer == "fsdp":
         own = (*own, "optimiser.ema_decay=0", "model.encoder=transformer")
@@ -95,3 +146,24 @@ def test_averages_of_sharded_weights_are_refused(tmp_path: Path, capsys: pytest.
         run_command("training.train", *COMMAND, "trainer=fsdp", *TWO)
     assert ended.value.code == 2
     assert "optimiser.ema_decay: got 0.99, but it must be 0 with trainer=fsdp" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_killed_run_leaves_no_process_behind_and_goes_on(tmp_path: Path) -> None:
+    """The others end with the one that was killed; the same command ends with the bits of a whole run."""
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    several = ("trainer=ddp", *TWO, "optimiser.checkpoint_every_steps=2", "resume=auto")
+    run, others = killed_run(tmp_path / "killed", (*COMMAND, *several))
+    assert len(others) == 1
+    deadline = time.monotonic() + WAIT_SECONDS
+    while any(is_running(pid) for pid in others):
+        assert time.monotonic() < deadline, "a process outlived the run"
+        time.sleep(0.01)
+    for folder in ("killed", "whole"):
+        with chdir(tmp_path / folder):
+            run_command("training.train", *COMMAND, *several)
+    (whole,) = (tmp_path / "whole" / "outputs" / "simulated").iterdir()
+    weights = [torch.load(path / "model.pt", weights_only=True)["weights"] for path in (run, whole)]
+    for name, value in weights[0].items():
+        assert torch.equal(weights[1][name], value), name

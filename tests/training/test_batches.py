@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from model_cases import load_config, make_model
 
 from builders import DAY, START_US, random_histories, small_schema, small_spec
 from holdfast.encoding import Cutoffs, encode
@@ -14,6 +15,7 @@ from holdfast.errors import ConfigError
 from training.batches import (
     LENGTH_GRID,
     BatchingConfig,
+    MicroBatch,
     PoolDataset,
     draw_some,
     padded_lengths,
@@ -21,6 +23,7 @@ from training.batches import (
 )
 from training.cutoffs import GridCandidates
 from training.labels import Labeller, Labels
+from training.losses import LabelTensors, LossWeights, loss_sums
 from training.splits import Split
 
 CUTOFFS_US = START_US + np.array([100, 200, 300, 400]) * DAY
@@ -38,8 +41,8 @@ def label(customer: np.ndarray, cutoff_us: np.ndarray) -> Labels:
     return LABELLER.label(customer, cutoff_us, observed_until_us=START_US + 600 * DAY)
 
 
-def dataset(**config: int) -> PoolDataset:
-    """Build pools over all customers."""
+def dataset(*, rank: int = 0, num_ranks: int = 1, **config: int) -> PoolDataset:
+    """Build pools over all customers, or one process's share of them."""
     sizes = {"pool_customers": 20, "readouts_per_customer": 3, "event_budget": 256} | config
     return PoolDataset(
         HISTORIES,
@@ -51,7 +54,19 @@ def dataset(**config: int) -> PoolDataset:
         config=BatchingConfig(**sizes),
         num_steps=6,
         seed=7,
+        rank=rank,
+        num_ranks=num_ranks,
     )
+
+
+def real_readouts(pool: list[MicroBatch]) -> list[tuple[float, ...]]:
+    """Return the features of every readout that counts, in an order of their own."""
+    rows = [
+        tuple(row)
+        for batch in pool
+        for row in batch.inputs["readout_values"][batch.weights > 0].reshape(-1, 1).tolist()
+    ]
+    return sorted(rows)
 
 
 def test_a_step_depends_on_seed_and_step_alone() -> None:
@@ -193,3 +208,26 @@ def test_a_step_carries_the_weights_of_its_cutoffs() -> None:
         is_real = batch.inputs["readout_is_real"]
         assert (batch.weights[~is_real] == 0).all()
         torch.testing.assert_close(batch.weights[is_real], batch.inputs["readout_days"][is_real])
+
+
+def test_shares_hold_the_whole_pool_once() -> None:
+    """Whatever one process would train on, some process does; nobody is left without a batch."""
+    whole = dataset(pool_customers=4)[1]
+    shares = [dataset(pool_customers=4, rank=rank, num_ranks=6)[1] for rank in range(6)]
+    assert real_readouts([batch for share in shares for batch in share]) == real_readouts(whole)
+    assert [sum(batch.num_readouts for batch in share) > 0 for share in shares] == [True] * 4 + [False] * 2
+    assert all(share for share in shares)
+
+
+def test_a_process_without_a_share_adds_nothing() -> None:
+    """Its losses are 0 and so are its gradients, of which it has the same as everybody."""
+    (batch,) = dataset(pool_customers=1, rank=1, num_ranks=2)[0]
+    model = make_model(load_config(), small_spec()).train()
+    weights = LossWeights()
+    raw = model(batch.inputs, with_next_event=True)
+    labels = LabelTensors.of(batch.labels, like=batch.weights)
+    sums = loss_sums(raw, labels, batch.weights, weights, batch=batch.inputs)
+    torch.stack([total for total, _ in sums.values()]).sum().backward()
+    assert all(float(total.detach()) == 0.0 for total, _ in sums.values())
+    own = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert all(gradient is not None and not gradient.any() for gradient in own.values())

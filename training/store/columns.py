@@ -13,6 +13,7 @@ from numpy import ndarray
 from numpy.lib import format as npy
 
 from holdfast.errors import ArtifactError
+from training.pages import release
 from training.store.layout import FileEntry
 
 RENUMBERED_AT_ONCE = 1 << 20
@@ -140,8 +141,10 @@ def map_column(
         raise ArtifactError(path, f"it must hold {np.dtype(dtype)} ({length},), but holds {found}")
     # A plain array over the same pages: slicing np.memmap costs microseconds each time.
     plain = np.asarray(column)
-    if verify and zlib.crc32(plain.view(np.uint8).data) != entry.crc32:
-        raise ArtifactError(path, "it was altered: its checksum does not fit")
+    if verify:
+        if zlib.crc32(plain.view(np.uint8).data) != entry.crc32:
+            raise ArtifactError(path, "it was altered: its checksum does not fit")
+        release(plain)
     return plain
 
 
