@@ -33,8 +33,8 @@ LENGTH_GRID = (
 BATCH_COST_EVENTS = 512
 """What one more micro-batch costs, in padded events: about the time of its launches on a CPU."""
 
-STEPS_PER_RELEASE = 64
-"""Steps after which what was read of the store is given back."""
+STEPS_PER_RELEASE = 4
+"""Steps after which what was read of the store is given back: the system maps 64 KiB around every read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from holdfast.errors import ConfigError
 from holdfast.histories import AttributeVersions, CodedColumn, Histories
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
 from holdfast.vocabulary import FIRST_REAL_ID, Vocabulary
-from training.pages import release
+from training.pages import release, release_pages
 
 MAX_SAMPLE = 1_000_000
 """Values that a scale and its bins are fitted on, at most; drawn without regard to order."""
@@ -204,6 +204,7 @@ def _with_readout_scales(
 ) -> EncodingSpec:
     people, position = np.unique(customer, return_inverse=True)
     own = histories.take(people)
+    release_pages(histories)
     cutoffs = Cutoffs.one_each(position.astype(np.int64), cutoff_us)
     windows = windows_of(
         own,

@@ -23,7 +23,7 @@ def release_pages(histories: Histories) -> None:
 
 def release(column: ndarray) -> None:
     """Unmap what was read of one column."""
-    base = column.base
+    base: object = column
     while isinstance(base, ndarray):
         base = base.base
     if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

@@ -4,6 +4,9 @@ The steps are those of ``TrainingModule``; only where numbers lie is another mat
 does not average weights: Lightning's averaging copies the whole model.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
@@ -32,7 +35,7 @@ def check_shardable(*, ema_decay: float) -> None:
 class ShardedModule(TrainingModule):
     """Fits a model of which every process holds a part."""
 
-    _gathered: dict[str, Tensor] | None = None
+    _gathered: Mapping[str, Any] | None = None
 
     def configure_model(self) -> None:
         """Cut the weights: layer by layer, so that only one of them is ever whole."""
