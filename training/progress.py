@@ -9,9 +9,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 from training.batches import MicroBatch
@@ -35,22 +35,20 @@ class FitProgress(Callback):
             console: None tells the loggers alone.
             clock: Seconds since whenever.
         """
-        # Only one of several processes speaks.
-        self._console = console if getattr(rank_zero_only, "rank", 0) == 0 else None
-        self._clock = clock
+        self._console, self._clock = console, clock
         self._bar: Progress | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - the hook's
         """Start the clock, and the bar where there is a terminal."""
         first, last = trainer.global_step, int(trainer.max_steps)
+        # Only one of several processes speaks.
+        self._console = self._console if trainer.is_global_zero else None
         self._throughput = Throughput(step=first, num_steps=last, clock=self._clock)
         self._estimate_at = min(first + ESTIMATE_STEP, last)
         self._told_at, self._next_line = self._clock(), first
         if self._console is not None and self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("fitting"), BarColumn(bar_width=24), TextColumn("{task.description}"),
-                console=self._console,
-            )  # fmt: skip
+            figures = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis"))
+            self._bar = Progress(BarColumn(bar_width=8), figures, console=self._console)
             self._bar.add_task("", total=last, completed=first)
             self._bar.start()
 
@@ -74,9 +72,10 @@ class FitProgress(Callback):
         batch_idx: int,  # noqa: ARG002 - the hook's
     ) -> None:
         """Count the step, tell the loggers, and people where it is time."""
-        sizes = PoolSizes.of(batch)
+        # Every process takes a like share of each pool.
+        sizes, num = PoolSizes.of(batch), trainer.world_size
         pace = self._throughput.took(
-            events=sizes.num_events, labels=sizes.num_readouts, padded=sizes.num_padded
+            events=num * sizes.num_events, labels=num * sizes.num_readouts, padded=num * sizes.num_padded
         )
         memory, device = resident_gib(), device_gib(pl_module.device)
         figures = {
@@ -122,8 +121,8 @@ class FitProgress(Callback):
 
 
 def line_of(pace: Pace, *, loss: float | None, memory: float, device: float | None) -> str:
-    """Return one line, short enough for a terminal of 120 columns beside a bar."""
-    parts = [f"{pace.step:,}/{pace.num_steps:,}"]
+    """Return one line, which fits beside a small bar into a terminal of 100 columns."""
+    parts = [f"{pace.step:,}/{pace.num_steps:,}", f"{duration(pace.seconds_left)} left"]
     parts += [] if loss is None else [f"loss {loss:.3f}"]
     parts += [
         f"{thousands(pace.events_per_second)} events/s",
@@ -132,7 +131,7 @@ def line_of(pace: Pace, *, loss: float | None, memory: float, device: float | No
         f"{memory:.1f} GiB",
     ]
     parts += [] if device is None else [f"GPU {device:.1f} GiB"]
-    return " · ".join([*parts, f"{duration(pace.seconds_left)} left"])
+    return ", ".join(parts)
 
 
 def thousands(rate: float) -> str:

@@ -86,12 +86,19 @@ def test_every_end_of_every_space_composes_and_builds_a_run(option: str) -> None
     values = plain(settings.sweep)
     from_plain(ProposalConfig, values["proposals"])
     from_plain(Objective, values["objective"])
-    for key, parameter in Space.from_plain(values["space"]).parameters.items():
-        ends = parameter.choices or (parameter.low, parameter.high)
-        with_others = [f"{other}={first}" for other, (first, *_) in parameter.only_with.items()]
-        for end in ends:
-            number = int(end) if parameter.kind == "whole" else end
-            RunConfig.from_plain(plain(composed("sweep", *with_others, override(key, number))))
+    space = Space.from_plain(values["space"])
+    ends = {
+        key: parameter.choices
+        or [int(end) if parameter.kind == "whole" else end for end in (parameter.low, parameter.high)]
+        for key, parameter in space.parameters.items()
+    }
+    for place in range(max(map(len, ends.values()))):
+        chosen: dict[str, Any] = {}
+        for key, values_of in ends.items():
+            if space.is_asked(key, chosen):
+                chosen[key] = values_of[place % len(values_of)]
+        overrides = [override(key, value) for key, value in chosen.items()]
+        RunConfig.from_plain(plain(composed("sweep", *overrides)))
 
 
 def test_comparing_composes_what_training_does() -> None:

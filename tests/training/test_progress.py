@@ -65,7 +65,7 @@ def test_a_log_gets_lines_and_early_the_time_of_the_whole_fit(tmp_path: Path) ->
 def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     """With the same figures beside it, taken away at the end."""
     text = shown(tmp_path, is_terminal=True)
-    assert "fitting" in text
+    assert "events/s" in text
     assert "12/12" in text
 
 
