@@ -21,7 +21,7 @@ from holdfast.manifest import Manifest, TargetForm
 from holdfast.results import OBSERVED_NAMES
 from holdfast.schema import Target
 from holdfast.v1 import scoring_pb2 as pb
-from serving.predictor import Predictions
+from serving.predictor import Predictions, RowOf
 
 _LENGTH_DELIMITED, _FIXED32 = 2, 5
 """Wire types of protobuf: a message, a text or a packed column; a float."""
@@ -107,6 +107,14 @@ class _Numbers:
             found = found[:, self.columns]
         return found.astype("<f4", copy=False)
 
+    def of_row(self, outputs: Mapping[str, ndarray], row: int) -> bytes:
+        """Return the numbers of one customer."""
+        found = outputs[self.output][row]
+        if self.columns is not None:
+            found = found.take(self.columns)
+        numbers: bytes = found.astype("<f4", copy=False).tobytes()
+        return numbers
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Form:
@@ -124,11 +132,12 @@ class _Form:
 
     def filled(self, outputs: Mapping[str, ndarray]) -> Iterator[bytes]:
         """Yield the bytes of every customer's prediction."""
-        num = len(next(iter(outputs.values())))
-        if num == 1:
+        if isinstance(outputs, RowOf):
             # The commonest answer: putting its pieces together costs less than laying out a table.
-            yield b"".join(p if isinstance(p, bytes) else p.of(outputs).tobytes() for p in self.pieces)
+            run, row = outputs.run, outputs.row
+            yield b"".join(p if isinstance(p, bytes) else p.of_row(run, row) for p in self.pieces)
             return
+        num = len(next(iter(outputs.values())))
         rows = np.repeat(self.blank[None], num, axis=0)
         for start, numbers in self.places:
             values = np.ascontiguousarray(numbers.of(outputs)).reshape(num, numbers.num)

@@ -26,7 +26,7 @@ from holdfast.errors import HistoryError, InputError
 from serving.asking import Asked
 from serving.lines import STRETCH, Lines
 from serving.pace import Pace
-from serving.predictor import PaddedRun, Predictions, Predictor, gathered, spread
+from serving.predictor import PaddedRun, Predictions, Predictor, RowOf, gathered, spread
 from serving.reading import Read
 from serving.recording import Recorder
 
@@ -124,8 +124,7 @@ class _Batch:
             return {}
         numbers = sorted({number for number, _ in scored})
         if len(places) == 1:
-            row = scored[0][1]
-            return {name: values[row : row + 1] for name, values in self.found[numbers[0]].items()}
+            return RowOf(self.found[numbers[0]], scored[0][1])
         runs = [self.found[number] for number in numbers]
         sizes = [len(next(iter(found.values()))) for found in runs]
         first = dict(zip(numbers, accumulate([0, *sizes[:-1]]), strict=True))

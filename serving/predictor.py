@@ -83,6 +83,33 @@ class PaddedRun:
         return PaddedRun(segments=self.segments.take(places), inputs=inputs, length=self.length)
 
 
+class RowOf(Mapping[str, ndarray]):
+    """One customer's part of a run's outputs, cut out when it is looked at.
+
+    Attributes:
+        run: The outputs of all customers of the run.
+        row: The customer's row there.
+    """
+
+    __slots__ = ("row", "run")
+
+    def __init__(self, run: Mapping[str, ndarray], row: int) -> None:
+        """Point at a row."""
+        self.run, self.row = run, row
+
+    def __getitem__(self, name: str) -> ndarray:
+        """Return an output; the first axis has one row."""
+        return self.run[name][self.row : self.row + 1]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the outputs' names."""
+        return iter(self.run)
+
+    def __len__(self) -> int:
+        """Return the number of outputs."""
+        return len(self.run)
+
+
 class Predictor:
     """One ONNX Runtime session with the encoding that feeds it; safe to share between threads.
 

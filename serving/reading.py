@@ -35,6 +35,7 @@ _VALUES, _CODES = (
     bytes((pb.Column.DESCRIPTOR.fields_by_name[name].number << 3 | 2,)) for name in ("values", "codes")
 )
 """What stands in front of the numbers of a column."""
+_NO_WORDS = Dictionary(())
 _WIDEST = 4
 """Bytes of the longest number that is read here: what is larger lies outside every dictionary."""
 
@@ -243,8 +244,12 @@ def _bytes(chunks: Any) -> bytes:
 
 def _words(given: Any, categorical: Sequence[str]) -> Mapping[str, Dictionary] | None:
     """Return the dictionaries of all columns; None where there is one of something else."""
-    words = {name: Dictionary(given[name].values if name in given else ()) for name in categorical}
-    return words if len(given) <= len(words) and all(name in words for name in given) else None
+    words, num_given = {}, 0
+    for name in categorical:
+        is_given = name in given
+        num_given += is_given
+        words[name] = Dictionary(given[name].values) if is_given else _NO_WORDS
+    return words if num_given == len(given) else None
 
 
 def _numbers(
