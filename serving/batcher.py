@@ -13,20 +13,17 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from itertools import accumulate
 
 import numpy as np
-from jaxtyping import Int64, Shaped
-from numpy import ndarray
 
-from holdfast.errors import HistoryError, InputError
+from holdfast.errors import InputError
 from serving.asking import Asked
+from serving.batch import Batch, Part
 from serving.lines import STRETCH, Lines
 from serving.pace import Pace
-from serving.predictor import PaddedRun, Predictions, Predictor, RowOf, gathered, spread
+from serving.predictor import PaddedRun, Predictor, spread
 from serving.reading import Read
 from serving.recording import Recorder
 
@@ -41,98 +38,6 @@ NICENESS = 3
 """How far workers stand behind the event loop."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class Part:
-    """Some customers that are encoded together and answered together.
-
-    Attributes:
-        asked: What is asked about them.
-        as_of_us: One cutoff each.
-        padded_events: What they will cost, at most.
-        sent_events: Their events as they were sent.
-        is_large: Whether it belongs to a request of more than a run's size.
-        is_wanted: Says whether anybody still waits for it.
-        done: Called once, on a worker, with what went wrong or None. A part that nobody waited for
-            any more has neither an error nor predictions.
-        predictions: One row per customer, once answered; zeros where there is a fault.
-        faults: Why customers could not be scored, by row.
-        submitted: When it joined the queue, on the clock of the urgencies.
-        batch: What it is encoded in now; this and what follows is the batcher's own.
-        start: Its first row there.
-        num_left: How many of its customers wait for their run.
-        is_alone: Whether it has failed together with others.
-        is_ended: Whether ``done`` has been called, or is about to be.
-    """
-
-    asked: Asked
-    as_of_us: Int64[ndarray, " customer"]
-    padded_events: int
-    sent_events: int
-    is_large: bool
-    is_wanted: Callable[[], bool]
-    done: Callable[["Part", Exception | None], None]
-    predictions: Predictions | None = None
-    faults: dict[int, HistoryError] = field(default_factory=dict)
-    submitted: float = 0.0
-    batch: "_Batch | None" = None
-    start: int = 0
-    num_left: int = 0
-    is_alone: bool = False
-    is_ended: bool = False
-
-
-@dataclass(eq=False, slots=True, kw_only=True)
-class _Batch:
-    """Parts that were encoded in one go; their customers are its rows.
-
-    Attributes:
-        parts: In order.
-        owner: The part of every row.
-        row_of: The row of every segment.
-        noticed: What was noticed about their events, by name, one per row.
-        found: Outputs by name of the runs that are done.
-        place: Of every row, which of these runs it was in and where; None where it has not been run.
-    """
-
-    parts: Sequence[Part]
-    owner: Sequence[int]
-    row_of: Int64[ndarray, " segment"]
-    noticed: Mapping[str, Shaped[ndarray, " row"]]
-    found: list[Mapping[str, Shaped[ndarray, "batch ..."]]] = field(default_factory=list)
-    place: list[tuple[int, int] | None] = field(default_factory=list)
-
-    def keep(self, found: Mapping[str, Shaped[ndarray, "batch ..."]], rows: Sequence[int]) -> None:
-        """Keep what a run gave about some rows."""
-        number = len(self.found)
-        self.found.append(found)
-        for place, row in enumerate(rows):
-            self.place[row] = number, place
-
-    def predictions(self, part: Part) -> Predictions:
-        """Return what is known of a part; customers at fault are zeros."""
-        rows = slice(part.start, part.start + len(part.as_of_us))
-        return Predictions(
-            outputs=self._outputs(self.place[rows]),
-            **{name: values[rows] for name, values in self.noticed.items()},
-        )
-
-    def _outputs(self, places: Sequence[tuple[int, int] | None]) -> Mapping[str, ndarray]:
-        scored = [place for place in places if place is not None]
-        if not scored:
-            return {}
-        numbers = sorted({number for number, _ in scored})
-        if len(places) == 1:
-            return RowOf(self.found[numbers[0]], scored[0][1])
-        runs = [self.found[number] for number in numbers]
-        sizes = [len(next(iter(found.values()))) for found in runs]
-        first = dict(zip(numbers, accumulate([0, *sizes[:-1]]), strict=True))
-        outputs = gathered(runs, np.array([first[number] + row for number, row in scored]))
-        if len(scored) == len(places):
-            return outputs
-        rows = np.array([row for row, place in enumerate(places) if place is not None])
-        return {name: spread(values, rows, num=len(places)) for name, values in outputs.items()}
 
 
 class Batcher:
@@ -160,7 +65,7 @@ class Batcher:
         self._read = read
         self._pace, self._recorder = pace, recorder
         self._lock = threading.Condition()
-        self._lines: Lines[Part, tuple[_Batch, PaddedRun]] = Lines()
+        self._lines: Lines[Part, tuple[Batch, PaddedRun]] = Lines()
         self._waiting = {False: 0, True: 0}
         self._is_closed = False
         self._threads = [
@@ -250,7 +155,7 @@ class Batcher:
         for part in unscored:
             self._finish(batch, part)
 
-    def _batch_of(self, parts: Sequence[Part]) -> tuple[_Batch, Sequence[PaddedRun]]:
+    def _batch_of(self, parts: Sequence[Part]) -> tuple[Batch, Sequence[PaddedRun]]:
         """Read, encode and pad some parts."""
         read = self._read([part.asked for part in parts])
         as_of_us = np.concatenate([part.as_of_us for part in parts])
@@ -268,12 +173,12 @@ class Batcher:
         noticed = self._predictor.observe(encoded, read.histories, cutoffs_us)
         if read.faults:
             noticed = {name: spread(values, read.rows, num=len(owner)) for name, values in noticed.items()}
-        batch = _Batch(parts=parts, owner=owner, row_of=read.rows, noticed=noticed, place=[None] * len(owner))
+        batch = Batch(parts=parts, owner=owner, row_of=read.rows, noticed=noticed, place=[None] * len(owner))
         for part in parts:
             part.batch = batch
         return batch, runs
 
-    def _score(self, batch: _Batch, run: PaddedRun) -> None:
+    def _score(self, batch: Batch, run: PaddedRun) -> None:
         """Send a run through the graph and end the parts that it completes."""
         started = time.monotonic()
         rows = batch.row_of[run.segments].tolist()
@@ -312,7 +217,7 @@ class Batcher:
             self._end(part, None)
         return not part.is_ended
 
-    def _finish(self, batch: _Batch, part: Part) -> None:
+    def _finish(self, batch: Batch, part: Part) -> None:
         """End a part whose customers have all been answered or found at fault."""
         part.predictions = batch.predictions(part)
         self._end(part, None)

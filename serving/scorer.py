@@ -7,48 +7,32 @@ them into statuses. It lives on one event loop; the batcher's workers are beside
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
 
-import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from holdfast.errors import HistoryError
 from holdfast.histories import Histories
-from holdfast.results import COUNT_NAMES, OBSERVED_NAMES
 from holdfast.wire import Limits
 from serving.artifact import Artifact
 from serving.asking import Asked, AskedHistories
-from serving.batcher import MAX_JOINED_CUSTOMERS, MAX_JOINED_EVENTS, MAX_JOINED_PADDED, Batcher, Part
+from serving.batch import Part
+from serving.batcher import MAX_JOINED_CUSTOMERS, MAX_JOINED_EVENTS, MAX_JOINED_PADDED, Batcher
 from serving.errors import ExpiredError, OverloadedError, UnavailableError, UnknownModelError
 from serving.pace import Pace
 from serving.plan import RunPlan
-from serving.predictor import Predictions
 from serving.reading import read_together
 from serving.recording import SEPARATOR, Noticed, Recorder, Snapshot
+from serving.scored import Scored, noticed_in, scored_of
 
 MIN_RETRY_SECONDS = 0.01
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scored:
-    """The answer to a request.
-
-    Attributes:
-        predictions: One row per customer, in the order asked.
-        faults: Why customers could not be scored, by row. That row of the predictions says nothing,
-            and where everybody is at fault there may be no outputs at all.
-    """
-
-    predictions: Predictions
-    faults: Mapping[int, HistoryError]
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -319,20 +303,11 @@ class Scorer:
 def _written(call: _Call) -> tuple[Any, Exception | None]:
     """Return the answer to a call whose parts have all been answered, or why it cannot be written."""
     try:
-        scored = _scored(call.parts)
-        call.noticed = _noticed(scored)
+        scored = scored_of(call.parts)
+        call.noticed = noticed_in(scored)
         return call.write(scored), None
     except Exception as error:  # noqa: BLE001 (the caller must hear of it, and the worker live on)
         return None, error
-
-
-def _noticed(scored: Scored) -> Noticed:
-    """Return what is counted of an answer; those at fault have zeros."""
-    num_faults = len(scored.faults)
-    # Sums of plain integers: NumPy's cost more for the few customers of most requests.
-    counts = {name: sum(getattr(scored.predictions, name).tolist()) for name in COUNT_NAMES}
-    num = len(scored.predictions.num_used)
-    return Noticed(num_scored=num - num_faults, num_faults=num_faults, **counts)
 
 
 def _cuts(padded: Sequence[int], num_events: Sequence[int]) -> Sequence[int]:
@@ -346,27 +321,3 @@ def _cuts(padded: Sequence[int], num_events: Sequence[int]) -> Sequence[int]:
             padded_left, events_left = MAX_JOINED_PADDED - length, MAX_JOINED_EVENTS - num
             customers_left = MAX_JOINED_CUSTOMERS - 1
     return [*cuts, len(padded)]
-
-
-def _scored(parts: Sequence[Part]) -> Scored:
-    """Return the answer to a request whose parts have all been answered."""
-    found = [part.predictions for part in parts if part.predictions is not None]
-    if len(found) == 1:
-        return Scored(predictions=found[0], faults=parts[0].faults)
-    faults: dict[int, HistoryError] = {}
-    start = 0
-    for part in parts:
-        faults |= {start + row: error for row, error in part.faults.items()}
-        start += len(part.as_of_us)
-    # A part in which everybody is at fault has no outputs; its rows are never looked at.
-    forms = {name: values for one in found for name, values in one.outputs.items()}
-    outputs = {
-        name: np.concatenate([_output(one, name, like) for one in found]) for name, like in forms.items()
-    }
-    counts = {name: np.concatenate([getattr(one, name) for one in found]) for name in OBSERVED_NAMES}
-    return Scored(predictions=Predictions(outputs=outputs, **counts), faults=faults)
-
-
-def _output(predictions: Predictions, name: str, like: ndarray) -> ndarray:
-    blank = (len(predictions.num_used), *like.shape[1:])
-    return predictions.outputs[name] if name in predictions.outputs else np.zeros(blank, dtype=like.dtype)

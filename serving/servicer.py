@@ -14,7 +14,8 @@ from serving.answers import AnswerWriter, Wanted
 from serving.artifact import Artifact
 from serving.asking import AskedBytes
 from serving.errors import OtherSchemaError
-from serving.scorer import Scored, Scorer
+from serving.scored import Scored
+from serving.scorer import Scorer
 from serving.statuses import Context, Counted, abort
 
 SCORING_SERVICE = pb.DESCRIPTOR.services_by_name["ScoringService"].full_name

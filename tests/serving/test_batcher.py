@@ -16,7 +16,8 @@ from builders import DAY, histories_of_lengths, small_schema
 from holdfast.wire import Limits
 from serving.artifact import Artifact
 from serving.asking import AskedHistories
-from serving.batcher import MAX_JOINED_CUSTOMERS, Batcher, Part
+from serving.batch import Part
+from serving.batcher import MAX_JOINED_CUSTOMERS, Batcher
 from serving.errors import UnavailableError
 from serving.pace import Pace
 from serving.plan import RunPlan

@@ -31,7 +31,8 @@ from holdfast.wire import Limits
 from serving.artifact import Artifact
 from serving.asking import AskedHistories
 from serving.errors import ExpiredError, UnavailableError, UnknownModelError
-from serving.scorer import Scored, Scorer
+from serving.scored import Scored
+from serving.scorer import Scorer
 
 
 def test_a_session_that_raises_is_internal_without_a_leak(
