@@ -7,4 +7,5 @@ It deliberately holds no part of the product, and nothing here is a timed test.
     prepare    raw tables and simulated events to history store
     encoding   encoding of one request beside its inference
     serving    the server under load, beside the engine, an empty call and other servers
+    training   the training loop beside another library, its arithmetic, its loader
 """

@@ -15,7 +15,8 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy import ndarray
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
 from holdfast.errors import ConfigError
@@ -243,7 +244,9 @@ def callbacks(optimiser: OptimiserConfig, folder: Path) -> list[Callback]:
         )
     ]
     if optimiser.ema_decay:
-        wanted.append(EMAWeightAveraging(decay=optimiser.ema_decay, use_buffers=False))
+        # In place and for all weights at once, which Lightning's own callback for it does not do.
+        average = get_ema_multi_avg_fn(optimiser.ema_decay)
+        wanted.append(WeightAveraging(use_buffers=False, multi_avg_fn=average))
     if optimiser.early_stopping_patience is not None:
         wanted.append(EarlyStopping("validation/loss", patience=optimiser.early_stopping_patience))
     return wanted

@@ -43,14 +43,9 @@ def step_operations(module: TrainingModule, pool: Sequence[MicroBatch]) -> int:
         module: Its loss; gradients are dropped afterwards.
         pool: The micro-batches.
     """
-    aten = torch.ops.aten
-    formulas: dict[Any, Any] = {
-        getattr(aten, ATTENTION): _attention,
-        getattr(aten, f"{ATTENTION}_backward"): _attention_backward,
-    }
     model, weights = module.model, module.weights
     with_next_event = model.config.use_next_event and weights.next_event > 0
-    with FlopCounterMode(display=False, custom_mapping=formulas) as counter:
+    with FlopCounterMode(display=False, custom_mapping=attention_formulas()) as counter:
         for batch in pool:
             raw = model(batch.inputs, with_next_event=with_next_event)
             labels = LabelTensors.of(batch.labels, like=batch.weights)
@@ -59,6 +54,15 @@ def step_operations(module: TrainingModule, pool: Sequence[MicroBatch]) -> int:
     module.zero_grad(set_to_none=True)
     total: int = counter.get_total_flops()
     return total
+
+
+def attention_formulas() -> dict[Any, Any]:
+    """Return how PyTorch's counter counts the attention that runs on a CPU, by operator."""
+    aten = torch.ops.aten
+    return {
+        getattr(aten, ATTENTION): _attention,
+        getattr(aten, f"{ATTENTION}_backward"): _attention_backward,
+    }
 
 
 def _attention(query: Any, key: Any, *_: Any, **__: Any) -> int:

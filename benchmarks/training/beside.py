@@ -18,7 +18,6 @@ from benchmarks.training.loops import Rate
 from benchmarks.training.workload import LAST_CUTOFF, Workload
 
 SCRIPT = ROOT / "benchmarks" / "training" / "peers" / "lifestream.py"
-ANSWER_LINES = 1
 
 
 class Lifestream:
