@@ -106,8 +106,9 @@ def advice(figures: DataFigures, optimiser: OptimiserConfig, *, has_own_steps: b
     yield (
         f"data: {figures.num_training_customers:,} of {figures.num_customers:,} customers are eligible in "
         f"training, at {figures.num_cutoffs:,} cutoffs on {figures.num_times:,} dates; a cutoff sees "
-        f"{figures.events[1]:,} events (median; {figures.events[0]:,} to {figures.events[2]:,} in 8 of 10); "
-        f"{figures.num_event_types} event types, {figures.num_fields} fields; "
+        f"{figures.events[1]:,} events in the median "
+        f"({figures.events[0]:,} to {figures.events[2]:,} in 8 of 10); "
+        f"event types: {figures.num_event_types}, fields: {figures.num_fields}; "
         f"{figures.span_days / YEAR_DAYS:.1f} years before the test, "
         f"{figures.span_days / figures.horizon_days:.1f} horizons of {figures.horizon_days} days"
     )
