@@ -5,6 +5,7 @@ It deliberately does not know how a figure was measured, and names no host.
 
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import subprocess
@@ -90,11 +91,15 @@ def report(
         "machine": describe_machine(),
         "versions": describe_versions(),
         "revision": describe_revision(ROOT),
-        "figures": [{**asdict(figure), "met": figure.is_met} for figure in figures],
+        "figures": [
+            {**asdict(figure), "value": _plain(figure.value), "met": figure.is_met} for figure in figures
+        ],
     }
     # A reader of the results never finds a half-written file.
     partial = path.with_suffix(".json.partial")
-    partial.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.write_text(
+        json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
     partial.replace(path)
     # A log has no width of its own; 80 columns would break every row.
     console = console or Console(width=None if sys.stdout.isatty() else 120)
@@ -103,6 +108,11 @@ def report(
         f"{method}\nkept in {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}", style="dim"
     )
     return path
+
+
+def _plain(value: float) -> float | None:
+    """Return a value as JSON has it: what could not be measured is null there, since it knows no NaN."""
+    return value if math.isfinite(value) else None
 
 
 def describe_machine() -> dict[str, Any]:

@@ -76,3 +76,13 @@ def test_the_table_shows_value_goal_and_verdict(tmp_path: Path) -> None:
 def test_a_tree_without_git_has_no_revision(tmp_path: Path) -> None:
     """A benchmark of an unpacked archive still gives its figures."""
     assert describe_revision(tmp_path) == {"commit": None, "is_modified": None}
+
+
+def test_what_could_not_be_measured_is_null(tmp_path: Path) -> None:
+    """Not NaN, which other readers of JSON refuse; the goal is not met."""
+    figures = [figure(math.nan, goal=3.0, better="lower")]
+    path = report("some", figures, method="once", folder=tmp_path, console=Console(file=io.StringIO()))
+    text = path.read_text(encoding="utf-8")
+    assert "NaN" not in text
+    found = json.loads(text)["figures"][0]
+    assert (found["value"], found["met"]) == (None, False)

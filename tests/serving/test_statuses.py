@@ -58,7 +58,7 @@ async def test_a_malformed_request_carries_its_violation() -> None:
 @pytest.mark.parametrize(("seconds", "milliseconds"), [(0.0101, 11), (2.0, 2_000), (1e-9, 1)])
 async def test_an_overload_says_when_to_come_back(seconds: float, milliseconds: int) -> None:
     """As RetryInfo and as the metadata that gRPC's own retries obey, in whole milliseconds and never 0."""
-    code, _, metadata = await aborted(OverloadedError("full", retry_after_seconds=seconds))
+    code, _, metadata = await aborted(OverloadedError("full", reason="queue", retry_after_seconds=seconds))
     assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert metadata["grpc-retry-pushback-ms"] == str(milliseconds)
     detail = error_details_pb2.RetryInfo()
