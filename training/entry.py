@@ -4,6 +4,7 @@ It deliberately does not know any entry point.
 """
 
 import errno
+import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -56,6 +57,8 @@ def run_entry(main: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(main)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        # A log that cannot be written either must not bury that line under tracebacks of its own.
+        logging.raiseExceptions = False
         try:
             return main(*args, **kwargs)
         except HoldfastError as error:

@@ -218,7 +218,7 @@ class TrainingModule(pl.LightningModule):
     def _log_step(self, parts: dict[str, Tensor]) -> None:
         # What the trainer would not write is not computed either: it takes a tenth of a small model's step.
         every: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]  # its connector sets it
-        if every == 0 or self.global_step % every:
+        if every == 0 or (self.global_step % every and self.global_step > 1):
             return
         loss = torch.stack(list(parts.values())).sum()
         named = {f"train/{name}": value for name, value in parts.items()} | {"train/loss": loss}

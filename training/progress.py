@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 from rich.text import Text
+from torch import Tensor
 
 from training.batches import MicroBatch
 from training.module import PoolSizes
@@ -37,6 +38,8 @@ class FitProgress(Callback):
         """
         self._console, self._clock = console, clock
         self._bar: Progress | None = None
+        # Of the last step that told it: not every step does.
+        self._loss: Tensor | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - the hook's
         """Start the clock, and the bar where there is a terminal."""
@@ -89,8 +92,9 @@ class FitProgress(Callback):
         pl_module.log_dict(figures, batch_size=1)
         if self._console is None:
             return
-        loss = trainer.callback_metrics.get("train/loss")
-        line = line_of(pace, loss=None if loss is None else float(loss), memory=memory, device=device)
+        self._loss = trainer.callback_metrics.get("train/loss", self._loss)
+        loss = None if self._loss is None else float(self._loss)
+        line = line_of(pace, loss=loss, memory=memory, device=device)
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=pace.step, description=line)
         elif pace.step >= self._next_line and self._clock() - self._told_at >= LINE_SECONDS:
