@@ -19,7 +19,17 @@ from pathlib import Path
 
 
 class HoldfastError(Exception):
-    """Base of every error raised on purpose."""
+    """Base of every error raised on purpose. It crosses from one process to another as it is."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Return how to restore the error; by default its message would be given to its constructor."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[HoldfastError], args: tuple[object, ...], state: dict[str, object]) -> HoldfastError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class InputError(HoldfastError, ValueError):

@@ -16,7 +16,7 @@ from holdfast.encoding import Cutoffs, encode, pad
 from holdfast.errors import ArtifactError, RunError
 from holdfast.golden import read_golden
 from holdfast.manifest import GOLDEN_NAME, MANIFEST_NAME, MODEL_NAME, read_manifest, verify_files
-from training.export import NUM_GOLDEN, ArtifactName, write_artifact
+from training.export import NUM_GOLDEN, TOLERANCE, ArtifactName, checked_cases, write_artifact
 from training.fitted import FittedModel
 from training.fitting import fit
 from training.task import Readouts
@@ -140,3 +140,35 @@ def test_few_readouts_are_all_golden(fitted: FittedModel, tmp_path: Path) -> Non
         metrics={},
     )
     assert read_golden((folder / GOLDEN_NAME).read_bytes()).histories.num_customers == 3
+
+
+def compared(num_off: int, *, output: str, off: float) -> np.ndarray:
+    """Return the cases kept where some of 20 are off in one output."""
+    expected = {
+        "spend_expected": np.full(20, 50.0, dtype=np.float32),
+        "spend_quantiles": np.full((20, 3), 10.0, dtype=np.float32),
+    }
+    found = {name: array.copy() for name, array in expected.items()}
+    found[output].reshape(20, -1)[:num_off, -1] *= 1.0 + off
+    return checked_cases(found, expected, Path("model.onnx"))
+
+
+def test_cases_that_another_rounding_would_fail_are_not_kept() -> None:
+    """A few quantiles a hair above the probability of nothing at all: the others are golden."""
+    np.testing.assert_array_equal(compared(2, output="spend_quantiles", off=3 * TOLERANCE), np.arange(2, 20))
+    np.testing.assert_array_equal(compared(0, output="spend_quantiles", off=0.0), np.arange(20))
+
+
+@pytest.mark.parametrize(
+    ("num_off", "output", "off"),
+    [
+        (1, "spend_expected", 3 * TOLERANCE),
+        (6, "spend_quantiles", 3 * TOLERANCE),
+        (1, "spend_quantiles", 0.02),
+        (1, "spend_quantiles", float("nan")),
+    ],
+)
+def test_a_graph_that_differs_is_refused(num_off: int, output: str, off: float) -> None:
+    """In any other output, in many cases, by much, or by what is no number."""
+    with pytest.raises(ArtifactError, match=rf"{output} is .* off the model"):
+        compared(num_off, output=output, off=off)
