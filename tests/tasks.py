@@ -16,9 +16,9 @@ from holdfast.plain import from_plain
 from training.batches import BatchingConfig
 from training.blend.experts import BlendConfig
 from training.cutoffs import TrainPolicy
+from training.fit_config import FitConfig
 from training.fit_encoding import EncodingSettings
 from training.fitted import FittedModel
-from training.fitting import FitConfig
 from training.labels import Labeller
 from training.losses import LossWeights
 from training.model import ModelConfig

@@ -11,7 +11,7 @@ from holdfast.plain import from_plain
 from training.batches import BatchingConfig
 from training.blend.experts import BlendConfig
 from training.data_config import DataConfig
-from training.fitting import FitConfig
+from training.fit_config import FitConfig
 from training.judging import EvaluationConfig
 from training.losses import LossWeights
 from training.model import ModelConfig

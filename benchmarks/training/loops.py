@@ -20,9 +20,11 @@ from benchmarks.training.workload import Workload
 from holdfast.encoding import Cutoffs, encode
 from holdfast.encoding.padding import pad_many
 from training.batches import MicroBatch, PoolDataset, draw_some
-from training.fitting import FitConfig, PoolData, build_model, callbacks
+from training.fit_config import FitConfig
+from training.fitting import build_model, callbacks
 from training.model import SequenceModel
 from training.module import PoolSizes, TrainingModule
+from training.pools import PoolData
 
 MANY_STEPS = 100_000
 """More than any measurement takes: the clock ends it."""

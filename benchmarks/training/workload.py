@@ -17,7 +17,7 @@ from numpy import ndarray
 from omegaconf import OmegaConf
 
 from benchmarks.results import ROOT
-from training.fitting import FitConfig
+from training.fit_config import FitConfig
 from training.prepare import prepare
 from training.run_config import RunConfig
 from training.task import Readouts, Task
