@@ -107,8 +107,8 @@ class Task:
     def readouts(self, split: Split, *, seed: int = 0) -> Readouts:
         """Draw and label every eligible cutoff of a split, once: many steps of a run ask for the same.
 
-        Of more than :data:`MOST_CUSTOMERS` customers a random sample is asked about: memory is bounded,
-        and what is fitted or judged on so many moves in its third digit at most.
+        Of more than :data:`MOST_CUSTOMERS` customers a random sample is asked about, so that memory is
+        bounded. Pools of training draw from everybody all the same.
 
         Args:
             split: One of ``splits``.
