@@ -8,12 +8,11 @@ left out there. Runs are kept, so that the command goes on where it was interrup
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
 
 from hydra import compose, initialize_config_dir
 from rich.console import Console
 
-from benchmarks.quality import METRICS
+from benchmarks.quality import METRICS, figure_of
 from benchmarks.results import Figure, report
 from holdfast.errors import DataError
 from training.ablate import DEFAULT, ablate
@@ -60,20 +59,15 @@ def figures_of(result: ComparisonResult) -> Iterator[Figure]:
         where = f"{result['data']}: {target['name']} {horizon['horizon_days']} d"
         for metric, better in METRICS[target["kind"]].items():
             figure = horizon["overall"]["models"][DEFAULT][metric]
-            yield _figure(f"{where}, {DEFAULT}, {metric}", figure["value"], better)
+            yield figure_of(f"{where}, {DEFAULT}, {metric}", figure["value"], better)
             if metric == "total_ratio":
                 continue
             for variant in result["judged"]:
                 difference = horizon["overall"]["differences"][variant][DEFAULT][metric]
                 name = f"{where}, {variant} minus {DEFAULT}, {metric}"
-                yield _figure(name, difference["value"], better)
-                yield _figure(f"{name}, low", difference["low"], better)
-                yield _figure(f"{name}, high", difference["high"], better)
-
-
-def _figure(name: str, value: float | None, better: Literal["higher", "lower"]) -> Figure:
-    value = float("nan") if value is None else value
-    return Figure(name=name, value=value, unit="", goal=None, better=better)
+                yield figure_of(name, difference["value"], better)
+                yield figure_of(f"{name}, low", difference["low"], better)
+                yield figure_of(f"{name}, high", difference["high"], better)
 
 
 def main() -> None:

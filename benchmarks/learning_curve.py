@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from rich.console import Console
 
+from benchmarks.quality import figure_of
 from benchmarks.results import Figure, report
 from training.compare import OWN_KEYS, opened_runs
 from training.comparison import Record
@@ -28,6 +29,7 @@ from training.run_setup import plain
 
 SIZES = (3_000, 12_000, 48_000)
 ENCODERS = ("none", "gru", "transformer")
+SHARE_GOAL = 0.97
 WORLD_SEED = 2026
 """Of the simulated shop: another one than that of ``conf/data/simulated.yaml``."""
 
@@ -119,29 +121,16 @@ def _points(size: int, records: Mapping[str, Sequence[Record]], runs: Runs) -> I
 
 def figures_of(points: Sequence[Point]) -> Iterator[Figure]:
     """Yield, per point, the share of the best possible AUROC and the log loss, with spreads."""
+    largest = max(point.size for point in points)
     for point in points:
         where = f"{point.size:,} customers, {point.model}"
         share = np.array(point.auroc) / point.best_auroc
-        yield Figure(
-            name=f"{where}, share of the best possible AUROC",
-            value=float(share.mean()),
-            unit="",
-            goal=0.97
-            if point.size == max(p.size for p in points) and point.model == "sequence, gru"
-            else None,
-            better="higher",
-        )
-        yield Figure(
-            name=f"{where}, log loss",
-            value=float(np.mean(point.log_loss)),
-            unit="",
-            goal=None,
-            better="lower",
-        )
+        is_judged = point.size == largest and point.model == "sequence, gru"
+        name, goal = f"{where}, share of the best possible AUROC", SHARE_GOAL if is_judged else None
+        yield figure_of(name, float(share.mean()), "higher", goal=goal)
+        yield figure_of(f"{where}, log loss", float(np.mean(point.log_loss)), "lower")
         if len(share) > 1:
-            spread = float(share.std(ddof=1))
-            name = f"{where}, share of the best possible AUROC, spread over seeds"
-            yield Figure(name=name, value=spread, unit="", goal=None, better="lower")
+            yield figure_of(f"{name}, spread over seeds", float(share.std(ddof=1)), "lower")
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ It deliberately does not know what is measured.
 """
 
 import multiprocessing
+import os
 import resource
 import sys
 import time
@@ -89,3 +90,8 @@ def peak_resident_bytes() -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def default_cache() -> Path:
+    """Return the folder for models and environments: a cache of the person, outside the checkout."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast-bench"

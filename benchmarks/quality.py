@@ -59,9 +59,9 @@ def figures_of(result: ComparisonResult) -> Iterator[Figure]:
             for metric, better in METRICS[target["kind"]].items():
                 name = f"{where}, {model}, {metric}"
                 value, spread = figures[metric]["value"], figures[metric]["spread"]
-                yield _figure(name, value, better)
+                yield figure_of(name, value, better)
                 if model in result["judged"] and spread is not None:
-                    yield _figure(f"{name}, spread over seeds", spread, "lower")
+                    yield figure_of(f"{name}, spread over seeds", spread, "lower")
         if target["kind"] == "time_to_event":
             yield from _share(where, horizon, result["judged"])
 
@@ -72,12 +72,13 @@ def _share(where: str, horizon: HorizonComparison, judged: Sequence[str]) -> Ite
         figure = horizon["overall"]["models"].get(model, {}).get("share_of_best_auroc")
         if figure is not None:
             name = f"{where}, {model}, share of the best possible AUROC"
-            yield _figure(name, figure["value"], "higher", goal=SHARE_GOAL)
+            yield figure_of(name, figure["value"], "higher", goal=SHARE_GOAL)
 
 
-def _figure(
+def figure_of(
     name: str, value: float | None, better: Literal["higher", "lower"], *, goal: float | None = None
 ) -> Figure:
+    """Return a figure of a comparison, which has no unit; one that could not be computed is NaN."""
     value = float("nan") if value is None else value
     return Figure(name=name, value=value, unit="", goal=goal, better=better)
 

@@ -11,13 +11,14 @@ from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from benchmarks.measuring import default_cache
 from benchmarks.results import Figure, report
 from benchmarks.serving.bench import Bench, Effort
 from benchmarks.serving.compare import peer_figures
 from benchmarks.serving.footprint import memory_figures
 from benchmarks.serving.goals import at_most
 from benchmarks.serving.measures import own_figures
-from benchmarks.serving.models import LARGE, TRAINED, default_cache, prepare_model
+from benchmarks.serving.models import LARGE, TRAINED, prepare_model
 from benchmarks.serving.processes import choose_cores
 
 

@@ -47,12 +47,6 @@ class Model:
     store: Path
 
 
-def default_cache() -> Path:
-    """Return the folder for models and environments: a cache of the person, outside the checkout."""
-    cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "holdfast-bench"
-
-
 def prepare_model(name: str, cache: Path, console: Console) -> Model:
     """Return a model, trained first where the sources have changed since.
 

@@ -4,7 +4,6 @@ It deliberately measures nothing itself: it reads the flags, runs what they ask 
 """
 
 import argparse
-import os
 import signal
 import sys
 from contextlib import nullcontext
@@ -14,15 +13,11 @@ from tempfile import TemporaryDirectory
 import torch
 from rich.console import Console
 
+from benchmarks.measuring import default_cache
 from benchmarks.results import report
 from benchmarks.training.beside import lifestream, write_sequences
 from benchmarks.training.figures import MODELS, WIDTHS, Effort, prepare_figures, step_figures
 from benchmarks.training.workload import Workload
-
-
-def default_cache() -> Path:
-    """Return where `make peers-training` puts environments."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast-bench"
 
 
 def read_flags() -> argparse.Namespace:

@@ -16,6 +16,7 @@ from rich.text import Text
 from training.progress import duration
 from training.sweeps.figures import shown
 from training.sweeps.result import FigureColumn, Mean, Row, SweepResult
+from training.whole_file import write_whole
 
 JSON_NAME = "sweep.json"
 CSV_NAME = "sweep.csv"
@@ -58,7 +59,7 @@ def render_sweep(result: SweepResult) -> RenderableType:
 
 def keep(result: SweepResult, folder: Path) -> None:
     """Write a result as ``sweep.json`` and, a line per run, as ``sweep.csv``."""
-    _write(folder / JSON_NAME, json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_whole(folder / JSON_NAME, f"{json.dumps(result, indent=1, allow_nan=False)}\n".encode())
     keys = list(dict.fromkeys(key for row in result["rows"] for key in row["overrides"]))
     names = [column["name"] for column in result["columns"]]
     text = io.StringIO()
@@ -69,7 +70,7 @@ def keep(result: SweepResult, folder: Path) -> None:
         figures = [row["figures"].get(name) for name in names]
         ending = [row["seconds"], row["folder"], row["reason"]]
         lines.writerow([row["number"], row["state"], *chosen, *figures, *ending])
-    _write(folder / CSV_NAME, text.getvalue())
+    write_whole(folder / CSV_NAME, text.getvalue().encode())
 
 
 def short(key: str) -> str:
@@ -125,9 +126,3 @@ def _notes(result: SweepResult) -> list[Text]:
         for row in result["rows"]
         if row["state"] in {"failed", "unfinished"} and row["reason"]
     ]
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_suffix(f"{path.suffix}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

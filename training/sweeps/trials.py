@@ -13,6 +13,7 @@ from holdfast.errors import ArtifactError, RunError
 from holdfast.plain import from_plain, to_plain
 from training.sweeps.proposals import Trial
 from training.sweeps.result import Row
+from training.whole_file import write_whole
 
 TRIALS_FOLDER = "trials"
 
@@ -27,10 +28,8 @@ class Trials:
     def add(self, trial: Trial, row: Row) -> None:
         """Write a trial, complete or not at all."""
         path = self._folder / f"{row['number']:04d}.json"
-        partial = path.with_suffix(".partial")
         text = json.dumps({"trial": to_plain(trial), "row": row}, indent=1, allow_nan=False)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, f"{text}\n".encode())
 
     def read(self) -> list[tuple[Trial, Row]]:
         """Return all trials in their order.
