@@ -1,6 +1,7 @@
 """Preparing: raw tables to history store, and the simulator that feeds it (``python -m benchmarks.prepare``).
 
-It deliberately does not know how preparing works: it calls what ``python -m training.prepare`` calls.
+It deliberately does not know how preparing works: it calls what ``python -m training.prepare`` calls. With
+``--large`` it also trains for a few steps on the store of many events, to see the memory that this takes.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from training.data_config import DataConfig
 from training.prepare import prepare, simulated_folder
 from training.simulate import simulate
 from training.simulate.config import simulation_config
+from training.train import train
 
 MEBIBYTE = 2**20
 ONLINE_RETAIL_GOAL_SECONDS = 3.0
@@ -27,6 +29,10 @@ EVENTS_PER_SECOND_GOAL = 2e6
 SMALL_EVENTS, LARGE_EVENTS = 1_000_000, 100_000_000
 COST_RATIO_GOAL = 1.3
 LARGE_PEAK_GOAL_MEBIBYTES = 4_096.0
+TRAINING_PEAK_GOAL_MEBIBYTES = 3_072.0
+TRAINING_STEPS = 20
+"""Memory is at its most before and after the steps: labels, encoding, experts, judging, export.
+More steps take longer and hold no more."""
 EVENTS_PER_CUSTOMER = 56.0
 """About what a customer of the simulated data set leaves; the number that counts is read off the store."""
 
@@ -34,11 +40,14 @@ EVENTS_PER_CUSTOMER = 56.0
 def data_config(name: str, data_root: Path, *overrides: str) -> dict[str, Any]:
     """Return ``conf/data/<name>.yaml`` as plain values, with its sources under a folder."""
     with initialize_config_dir(version_base=None, config_dir=str(ROOT / "conf")):
-        places = (f"data_root={data_root}", f"simulated_root={data_root}")
-        settings = compose("prepare", overrides=[f"data={name}", *places, *overrides])
+        settings = compose("prepare", overrides=[f"data={name}", *_places(data_root), *overrides])
         plain = OmegaConf.to_container(settings.data, resolve=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _places(data_root: Path) -> tuple[str, str]:
+    return f"data_root={data_root}", f"simulated_root={data_root}"
 
 
 def prepare_anew(plain: dict[str, Any], store_dir: Path) -> tuple[int, int]:
@@ -78,12 +87,29 @@ def measure_real(data_root: Path, folder: Path, *, repeats: int) -> list[Figure]
     ]
 
 
+def train_a_little(num_events: int, data_root: Path, store_dir: Path, run_dir: Path) -> int:
+    """Train for a few steps on a simulated store that lies there, artifact included; return its events."""
+    overrides = (
+        *("data=simulated", *_places(data_root), *_simulated_overrides(num_events)),
+        # Without cutoffs there is no truth to judge by.
+        "data.truth=null",
+        *(f"store_dir={store_dir}", f"run_dir={run_dir}"),
+        *(f"optimiser.num_steps={TRAINING_STEPS}", "optimiser.warmup_steps=5", "logger=none"),
+    )
+    with initialize_config_dir(version_base=None, config_dir=str(ROOT / "conf")):
+        settings = compose("train", overrides=list(overrides))
+        return train(settings, console=Console(stderr=True)).store.histories.num_events
+
+
 def simulated_config(num_events: int, data_root: Path) -> dict[str, Any]:
     """Return the simulated data set with about so many events, under a folder of its own."""
+    return data_config("simulated", data_root, *_simulated_overrides(num_events))
+
+
+def _simulated_overrides(num_events: int) -> tuple[str, str]:
     customers = round(num_events / EVENTS_PER_CUSTOMER)
     # No cutoffs: the truth is simulated forward many times over, and preparing does not read it.
-    overrides = (f"data.simulate.num_customers={customers}", "data.simulate.cutoffs=[]")
-    return data_config("simulated", data_root, *overrides)
+    return f"data.simulate.num_customers={customers}", "data.simulate.cutoffs=[]"
 
 
 def measure_simulated(num_events: int, folder: Path, *, repeats: int) -> list[Figure]:
@@ -131,6 +157,9 @@ def measure_large(folder: Path, *, repeats: int) -> list[Figure]:
     before = small()
     run = run_in_child(prepare_anew, plain[LARGE_EVENTS], folder / "large")
     cost, small_cost = run.seconds / run.value[0], statistics.median(before + small())
+    trained = run_in_child(
+        train_a_little, LARGE_EVENTS, folder / str(LARGE_EVENTS), folder / "large", folder / "run"
+    )
     name = f"simulated, {run.value[0]:,} events to store"
     return [
         Figure(name=name, value=1 / cost, unit="events/s", goal=EVENTS_PER_SECOND_GOAL, better="higher"),
@@ -146,6 +175,13 @@ def measure_large(folder: Path, *, repeats: int) -> list[Figure]:
             value=run.peak_bytes / MEBIBYTE,
             unit="MiB",
             goal=LARGE_PEAK_GOAL_MEBIBYTES,
+            better="lower",
+        ),
+        Figure(
+            name=f"training on them, {TRAINING_STEPS} steps: peak memory",
+            value=trained.peak_bytes / MEBIBYTE,
+            unit="MiB",
+            goal=TRAINING_PEAK_GOAL_MEBIBYTES,
             better="lower",
         ),
         Figure(
@@ -173,12 +209,14 @@ def main() -> None:
     parser.add_argument(
         "--large",
         action="store_true",
-        help=f"instead, {LARGE_EVENTS:,} events beside {SMALL_EVENTS:,}: minutes, and 6 GB of disk",
+        help=f"instead, {LARGE_EVENTS:,} events beside {SMALL_EVENTS:,}, and training: minutes, 6 GB of disk",
     )
     arguments = parser.parse_args()
     console = Console(stderr=True)
     if arguments.large:
-        console.print(f"simulating and preparing about {LARGE_EVENTS:,} events ...", style="dim")
+        console.print(
+            f"simulating, preparing and learning from about {LARGE_EVENTS:,} events ...", style="dim"
+        )
         with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
             figures = measure_large(Path(name), repeats=arguments.repeats)
         method = (
