@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from holdfast.encoding import EncodingSpec, encode
 from holdfast.encoding.encode import Encoded
+from holdfast.encoding.packing import ACTIVE_ROWS, pack_many
 from holdfast.encoding.padding import pad_many
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
@@ -69,13 +70,14 @@ class MicroBatch:
     """Inputs and labels of some segments of like length.
 
     Attributes:
-        inputs: Tensors of :func:`holdfast.encoding.padding.pad_many` by name.
+        inputs: Tensors of :func:`holdfast.encoding.padding.pad_many` by name, or of
+            :func:`holdfast.encoding.packing.pack_many`.
         labels: Labels of every readout slot, ``[batch * readout]`` in row-major order; slots that
             ``readout_is_real`` does not mark repeat the first readout and must be masked.
         weights: How much every slot counts in the loss; 0 for those that are not real.
         num_readouts: How many slots are real.
         num_events: How many events are real.
-        num_padded: How many there are with padding.
+        num_padded: How many there are with padding; as many, where they are packed.
     """
 
     inputs: Mapping[str, Tensor]
@@ -87,8 +89,10 @@ class MicroBatch:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Segments, length and readouts of a segment, padding included."""
-        return (*self.inputs["event_days"].shape, self.weights.shape[1])
+        """Segments, length of the longest and readouts of a segment, padding included."""
+        packed = self.inputs.get(ACTIVE_ROWS)
+        length = self.inputs["event_days"].shape[1] if packed is None else len(packed)
+        return len(self.weights), length, self.weights.shape[1]
 
     def to(self, device: torch.device) -> "MicroBatch":
         """Return the micro-batch with its inputs on a device."""
@@ -131,6 +135,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         seed: int,
         rank: int = 0,
         num_ranks: int = 1,
+        is_packed: bool = False,
     ) -> None:
         """Keep the store's columns and how to draw from them.
 
@@ -146,6 +151,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
             seed: Of everything drawn.
             rank: Which of several training processes this is.
             num_ranks: How many there are.
+            is_packed: Whether events are packed; if not, they are padded to rows.
 
         Raises:
             ConfigError: There is no customer to draw.
@@ -158,6 +164,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         self._customers, self._draw, self._label, self._weigh = customers, draw, label, weigh
         self._num_steps = num_steps
         self._rank, self._num_ranks = rank, num_ranks
+        self._split = packed_batches if is_packed else micro_batches
         self._pools_per_epoch = max(1, len(customers) // config.pool_customers)
 
     @property
@@ -195,7 +202,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         labels = self._label(people[position], cutoff_us)
         with record_function("encode"):
             encoded, weights = encode(own, cutoffs, self._spec), self._weigh(cutoff_us)
-        pool = micro_batches(encoded, labels, self._config.event_budget, weights=weights, rng=rng)
+        pool = self._split(encoded, labels, self._config.event_budget, weights=weights, rng=rng)
         return pool if has_share else [weightless(batch) for batch in pool]
 
     def _pool(self, step: int) -> Int64[ndarray, " pool"]:
@@ -232,24 +239,60 @@ def micro_batches(
     for segments, length in split_by_length(encoded.lengths, event_budget, rng):
         most = int(num_readouts[segments].max())
         arrays = pad_many(encoded, segments, length=length, num_readouts=most)
-        batches.append(
-            MicroBatch(
-                inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
-                labels=labels.take(arrays["readout_row"].reshape(-1)),
-                weights=torch.from_numpy(weights[arrays["readout_row"]] * arrays["readout_is_real"]),
-                num_readouts=int(num_readouts[segments].sum()),
-                num_events=int(encoded.lengths[segments].sum()),
-                num_padded=len(segments) * length,
-            )
-        )
+        batches.append(_micro_batch(arrays, encoded, segments, labels, weights))
     return batches
+
+
+@record_function("pack")
+def packed_batches(
+    encoded: Encoded,
+    labels: Labels,
+    event_budget: int,
+    *,
+    weights: Float32[ndarray, " readout"],
+    rng: np.random.Generator | None = None,
+) -> list[MicroBatch]:
+    """Split encoded segments and their labels into micro-batches of packed events.
+
+    Args:
+        encoded: Ragged inputs.
+        labels: One per readout, in the same order.
+        event_budget: Events of a micro-batch.
+        weights: One per readout, in the same order.
+        rng: See :func:`split_evenly`.
+
+    Returns:
+        Micro-batches that hold every segment once.
+    """
+    num_readouts = np.diff(encoded.readout_offsets)
+    batches = []
+    for segments in split_evenly(encoded.lengths, event_budget, rng):
+        arrays = pack_many(encoded, segments, num_readouts=int(num_readouts[segments].max()))
+        batches.append(_micro_batch(arrays, encoded, segments, labels, weights))
+    return batches
+
+
+def _micro_batch(
+    arrays: Mapping[str, ndarray], encoded: Encoded, segments: ndarray, labels: Labels, weights: ndarray
+) -> MicroBatch:
+    return MicroBatch(
+        inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
+        labels=labels.take(arrays["readout_row"].reshape(-1)),
+        weights=torch.from_numpy(weights[arrays["readout_row"]] * arrays["readout_is_real"]),
+        num_readouts=int(np.diff(encoded.readout_offsets)[segments].sum()),
+        num_events=int(encoded.lengths[segments].sum()),
+        num_padded=arrays["event_days"].size,
+    )
 
 
 def weightless(batch: MicroBatch) -> MicroBatch:
     """Return a micro-batch of the same shape that adds nothing to any loss: padding alone."""
     return replace(
         batch,
-        inputs={name: torch.zeros_like(tensor) for name, tensor in batch.inputs.items()},
+        inputs={
+            name: tensor if name == ACTIVE_ROWS else torch.zeros_like(tensor)
+            for name, tensor in batch.inputs.items()
+        },
         weights=torch.zeros_like(batch.weights),
         num_readouts=0,
         num_events=0,
@@ -273,6 +316,32 @@ def draw_some(
     return position[kept], cutoff_us[kept]
 
 
+def split_evenly(
+    lengths: Int64[ndarray, " segment"], budget: int, rng: np.random.Generator | None = None
+) -> Iterator[Int64[ndarray, " batch"]]:
+    """Split segments into as few micro-batches of packed events as the budget allows, longest first.
+
+    Args:
+        lengths: Events of every segment.
+        budget: Events of a micro-batch; one segment alone may exceed it. A segment counts as no fewer
+            than the shortest length of the grid: its readouts take memory too.
+        rng: Breaks ties between equal lengths at random; None keeps their order.
+
+    Yields:
+        Segments, in turn of like length: every position of a micro-batch costs something.
+    """
+    order = _longest_first(lengths, rng)
+    ends = np.cumsum(np.maximum(lengths[order], LENGTH_GRID[0]))
+    start = 0
+    while start < len(order):
+        taken = ends[start - 1] if start else 0
+        # What is left is shared out evenly among the micro-batches that it takes at least.
+        share = -(-(ends[-1] - taken) // -(-(ends[-1] - taken) // budget))
+        end = max(start + 1, int(np.searchsorted(ends, taken + share, side="right")))
+        yield order[start:end]
+        start = end
+
+
 def split_by_length(
     lengths: Int64[ndarray, " segment"], budget: int, rng: np.random.Generator | None = None
 ) -> Iterator[tuple[Int64[ndarray, " batch"], int]]:
@@ -289,14 +358,18 @@ def split_by_length(
     Yields:
         Segments and the length of :data:`LENGTH_GRID` that they are padded to.
     """
-    ties = rng.random(len(lengths)) if rng is not None else np.arange(len(lengths))
-    order = np.lexsort((ties, -lengths))
+    order = _longest_first(lengths, rng)
     padded = padded_lengths(lengths[order])
     for first, last in _cheapest_ranges(padded, budget):
         length = int(padded[first])
         size = max(1, budget // length)
         for start in range(first, last, size):
             yield order[start : min(start + size, last)], length
+
+
+def _longest_first(lengths: ndarray, rng: np.random.Generator | None) -> ndarray:
+    ties = rng.random(len(lengths)) if rng is not None else np.arange(len(lengths))
+    return np.lexsort((ties, -lengths))
 
 
 def _cheapest_ranges(padded: Int64[ndarray, " segment"], budget: int) -> list[tuple[int, int]]:

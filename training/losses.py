@@ -14,9 +14,11 @@ from numpy import ndarray
 from torch import Tensor
 from torch.nn import functional as F
 
+from holdfast.encoding.packing import ACTIVE_ROWS
 from training.labels import Labels
 from training.model.distributions import log_masses, lognormal_log_mean
 from training.model.outputs import AmountOutput, CountOutput, NextEventOutput, RawOutputs
+from training.model.packing import Packing
 
 _HALF_LOG_2_PI = 0.9189385332046727
 _LEAST_LOG_EXPECTED = -10.0
@@ -127,18 +129,28 @@ def count_loss(out: CountOutput, counts: Float[Tensor, "*axes"]) -> Float[Tensor
 
 def next_event_loss(
     out: NextEventOutput,
-    event_ids: Int64[Tensor, "batch length column"],
-    event_days: Float[Tensor, "batch length"],
+    event_ids: Int64[Tensor, "*axes column"],
+    event_days: Float[Tensor, "*axes"],
+    packing: Packing | None = None,
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Return summed cross-entropy of the next type plus Huber loss of the log gap, and the number of pairs.
 
-    Padding has type id 0; a pair counts where both of its events are real.
+    Padding has type id 0; a pair counts where both of its events are real. Events are padded to rows,
+    or packed in the order given.
     """
+
+    def before(values: Tensor) -> Tensor:
+        return values[:, :-1] if packing is None else packing.before(values)
+
+    def after(values: Tensor) -> Tensor:
+        return values[:, 1:] if packing is None else packing.after(values)
+
     types = event_ids[..., 0]
-    is_pair = ((types[:, :-1] > 0) & (types[:, 1:] > 0)).to(out.log_gap.dtype)
-    entropy = F.cross_entropy(out.type_logits[:, :-1].transpose(1, 2), types[:, 1:], reduction="none")
-    gap = torch.log1p(torch.clamp(event_days[:, 1:] - event_days[:, :-1], min=0.0))
-    distance = F.smooth_l1_loss(out.log_gap[:, :-1], gap, reduction="none")
+    is_pair = ((before(types) > 0) & (after(types) > 0)).to(out.log_gap.dtype)
+    logits = before(out.type_logits).movedim(-1, 1)
+    entropy = F.cross_entropy(logits, after(types), reduction="none")
+    gap = torch.log1p(torch.clamp(after(event_days) - before(event_days), min=0.0))
+    distance = F.smooth_l1_loss(before(out.log_gap), gap, reduction="none")
     return ((entropy + distance) * is_pair).sum(), is_pair.sum()
 
 
@@ -186,7 +198,10 @@ def loss_sums(
             parts[name] = _summed(count_loss(count, counts), known)
     if raw.next_event is not None and weights.next_event:
         assert batch is not None, "the auxiliary loss compares with the events themselves"
-        parts["next_event"] = next_event_loss(raw.next_event, batch["event_ids"], batch["event_days"])
+        packing = Packing.of(batch[ACTIVE_ROWS]) if ACTIVE_ROWS in batch else None
+        parts["next_event"] = next_event_loss(
+            raw.next_event, batch["event_ids"], batch["event_days"], packing
+        )
     return parts
 
 

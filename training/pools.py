@@ -17,6 +17,7 @@ from training.batches import MicroBatch, PoolDataset, micro_batches, weightless
 from training.fit_config import FitConfig
 from training.labels import Labels
 from training.model import SequenceModel
+from training.model.packing import can_pack
 from training.predict import encoded_chunks
 from training.prefetch import Prefetched
 from training.readout_table import ReadoutTable
@@ -80,18 +81,19 @@ class PoolData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[MicroBatch]]:
         """Return the pools of the steps that are still to be taken."""
         assert self.trainer is not None
-        share = {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
+        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        share = {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size, "on_cpu": on_cpu}
         pools: PoolDataset | ConcatDataset[list[MicroBatch]] = self.pools(**share)
         if self._config.optimiser.pretraining_steps:
             pools = ConcatDataset([self._unlabelled_pools(**share), pools])
         steps = RemainingSteps(self.trainer.global_step, self._config.optimiser.total_steps)
-        if self.trainer.strategy.root_device.type == "cpu":
+        if on_cpu:
             # A thread beside it would only take a core from the step.
             return DataLoader(pools, batch_size=None, sampler=steps)
         ahead = Prefetched(pools, finish=lambda pool: [batch.pinned() for batch in pool])
         return DataLoader(ahead, batch_size=None, sampler=steps)
 
-    def pools(self, *, rank: int = 0, num_ranks: int = 1) -> PoolDataset:
+    def pools(self, *, rank: int = 0, num_ranks: int = 1, on_cpu: bool = True) -> PoolDataset:
         """Return the pools of all steps on labels, or one process's share of each."""
         task, split, num_steps = self._task, self._task.fit_split, self._config.optimiser.num_steps
         assert num_steps is not None
@@ -106,9 +108,10 @@ class PoolData(pl.LightningDataModule):
             weigh=split.weights,
             rank=rank,
             num_ranks=num_ranks,
+            on_cpu=on_cpu,
         )
 
-    def _unlabelled_pools(self, *, rank: int, num_ranks: int) -> PoolDataset:
+    def _unlabelled_pools(self, *, rank: int, num_ranks: int, on_cpu: bool) -> PoolDataset:
         """Return pools of all customers at the last instant that training may see, where no label counts."""
         until_us = self._task.fit_split.observed_until_us
         histories = self._task.histories
@@ -122,19 +125,23 @@ class PoolData(pl.LightningDataModule):
             weigh=lambda cutoff_us: np.zeros(len(cutoff_us), dtype=np.float32),
             rank=rank,
             num_ranks=num_ranks,
+            on_cpu=on_cpu,
         )
 
     def _label(self, customer: ndarray, cutoff_us: ndarray) -> Labels:
         until_us = self._task.fit_split.observed_until_us
         return self._task.labeller.label(customer, cutoff_us, observed_until_us=until_us)
 
-    def _pools(self, num_steps: int, **chosen: Any) -> PoolDataset:
+    def _pools(self, num_steps: int, *, on_cpu: bool, **chosen: Any) -> PoolDataset:
+        # A GPU wants few shapes, and its recurrent layer has no loop in Python to shorten.
+        is_packed = on_cpu and can_pack(self._model.config)
         return PoolDataset(
             self._task.histories,
             self._model.spec,
             config=self._config.batching,
             num_steps=num_steps,
             seed=self._config.seed,
+            is_packed=is_packed,
             **chosen,
         )
 

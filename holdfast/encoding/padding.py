@@ -6,7 +6,7 @@ It deliberately does not know which segments belong together: training and servi
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
 from numpy import ndarray
 
 from holdfast.encoding.encode import Encoded
@@ -81,7 +81,17 @@ def pad_many(
         Arrays by input name: events ``[batch, length, ...]``, readouts ``[batch, readout, ...]``,
         and ``readout_is_real`` (bool), ``readout_row`` (int64: the flat readout, 0 where padded).
     """
-    inputs = _pad_events(encoded, segments, length=length)
+    return {
+        **_pad_events(encoded, segments, length=length),
+        **pad_readouts(encoded, segments, num_readouts=num_readouts),
+    }
+
+
+def pad_readouts(
+    encoded: Encoded, segments: Int64[ndarray, " batch"], *, num_readouts: int
+) -> Mapping[str, ndarray]:
+    """Return what :func:`pad_many` gives of the readouts alone."""
+    inputs: dict[str, ndarray] = {}
     starts = encoded.readout_offsets.take(segments)
     places, is_real = _rectangle(
         starts, encoded.readout_offsets.take(segments + 1) - starts, width=num_readouts
@@ -108,15 +118,21 @@ def _flat_events(encoded: Encoded, segments: ndarray, widths: ndarray) -> dict[s
     # Padding is the row behind the last event.
     np.copyto(rows, len(events.days) - 1, where=rows >= ends.repeat(widths))
     values = events.values.take(rows, axis=0)
-    # What lies before a segment is unknown to serving too: the first gap is missing by definition.
-    first = places[:-1][has_events]
-    values[first, _GAP] = 0.0
-    values[first, _IS_FIRST] = 1.0
+    mark_first(values, places[:-1][has_events])
     return {
         "event_ids": events.ids.take(rows, axis=0),
         "event_values": values,
         "event_days": events.days.take(rows),
     }
+
+
+def mark_first(values: Float32[ndarray, "event value_column"], rows: Int64[ndarray, " first"]) -> None:
+    """Make events the first ones of their segments, in place.
+
+    What lies before a segment is unknown to serving too: the first gap is missing by definition.
+    """
+    values[rows, _GAP] = 0.0
+    values[rows, _IS_FIRST] = 1.0
 
 
 def _rectangle(starts: ndarray, lengths: ndarray, *, width: int) -> tuple[ndarray, ndarray]:

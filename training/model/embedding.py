@@ -124,9 +124,9 @@ class EventEmbedding(nn.Module):
 
     def forward(
         self,
-        event_ids: Int64[Tensor, "batch length id_column"],
-        event_values: Float[Tensor, "batch length value_column"],
-    ) -> Float[Tensor, "batch length channel"]:
+        event_ids: Int64[Tensor, "*axes id_column"],
+        event_values: Float[Tensor, "*axes value_column"],
+    ) -> Float[Tensor, "*axes channel"]:
         """Return one vector per event; it depends on nothing but the event."""
         return self.dropout(self.ids(event_ids) + self.values(event_values[..., : self.num_values]))
 

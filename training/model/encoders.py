@@ -9,10 +9,12 @@ from typing import Protocol
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from training.model.attention import MAX_DAYS, Block, FeedForward, RotaryTime, Rotation
 from training.model.config import ModelConfig
-from training.model.recurrence import run_recurrent
+from training.model.packing import Packing, gather
+from training.model.recurrence import run_packed, run_recurrent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +36,7 @@ class Timeline:
     is_visible: Bool[Tensor, "batch readout length"]
 
 
-States = tuple[Float[Tensor, "batch readout channel"], Float[Tensor, "batch length channel"] | None]
+States = tuple[Float[Tensor, "batch readout channel"], Float[Tensor, "*events channel"] | None]
 
 
 class Encoder(Protocol):
@@ -114,13 +116,35 @@ class GruEncoder(nn.Module):
         gathered = torch.where(has_events, torch.gather(states, 1, index), 0.0)
         return self.feed_forward(readouts + self.mix(gathered)), states if with_events else None
 
+    def forward_packed(
+        self,
+        events: Float[Tensor, "event channel"],
+        readouts: Float[Tensor, "batch readout channel"],
+        visible: Int64[Tensor, "batch readout"],
+        packing: Packing,
+    ) -> tuple[Float[Tensor, "batch readout channel"], Float[Tensor, "event channel"]]:
+        """Do the same for packed events, and return all of their states."""
+        if runs_own_loop(events):
+            states = run_packed(self.recurrent, events, packing.active, training=self.training)
+        else:
+            states = self.recurrent(PackedSequence(events, torch.tensor(packing.active)))[0].data
+        rows = torch.arange(len(visible), device=visible.device)[:, None].expand_as(visible)
+        last = gather(states, packing.places(rows, torch.clamp(visible - 1, min=0)))
+        gathered = torch.where((visible > 0)[..., None], last, 0.0)
+        return self.feed_forward(readouts + self.mix(gathered)), states
+
     def _states(self, events: Tensor) -> Tensor:
         if torch.onnx.is_in_onnx_export():
             return _exported(self.recurrent, events)
-        if events.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        if runs_own_loop(events):
             return run_recurrent(self.recurrent, events, training=self.training)
         states: Tensor = self.recurrent(events)[0]
         return states
+
+
+def runs_own_loop(events: Tensor) -> bool:
+    """Return whether the recurrent layer is computed here: on a GPU and under autocast PyTorch does it."""
+    return events.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
 def _exported(recurrent: nn.GRU, events: Tensor) -> Tensor:

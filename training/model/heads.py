@@ -142,7 +142,7 @@ class NextEventHead(nn.Module):
         self.types = nn.Linear(config.width, num_types)
         self.gap = nn.Linear(config.width, 1)
 
-    def forward(self, events: Float[Tensor, "batch length channel"]) -> NextEventOutput:
+    def forward(self, events: Float[Tensor, "*axes channel"]) -> NextEventOutput:
         """Return logits and log gaps."""
         states = self.norm(events)
         return NextEventOutput(type_logits=self.types(states), log_gap=self.gap(states).squeeze(-1))

@@ -3,9 +3,10 @@
 It deliberately does not know labels, losses, calibration or Lightning.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -13,17 +14,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from holdfast.encoding import EncodingSpec
+from holdfast.encoding.packing import ACTIVE_ROWS
 from training.model.config import ModelConfig
 from training.model.embedding import EventEmbedding, ReadoutEmbedding
-from training.model.encoders import Encoder, Timeline, build_encoder
+from training.model.encoders import Encoder, GruEncoder, States, Timeline, build_encoder
 from training.model.heads import AmountHead, CountHead, NextEventHead, SurvivalHead
 from training.model.neighbours import Neighbours
 from training.model.outputs import AmountOutput, CountOutput, RawOutputs
+from training.model.packing import Packing
 from training.model.scales import TargetScales
 from training.model.time_bins import TimeBins, event_ages, visible_events
 
 MAX_INPUT = 32.0
 """Numeric inputs are clipped here once more; encoding clips scaled values far below."""
+
+
+EmbedReadouts = Callable[[Tensor | None], Tensor]
+"""Readouts from the sums of what they see."""
 
 
 class SequenceModel(nn.Module):
@@ -69,7 +76,8 @@ class SequenceModel(nn.Module):
 
         Args:
             batch: Tensors of ``holdfast.encoding.padding.pad_many`` by name; the length axis has at
-                least one position. Other names are not read.
+                least one position. Other names are not read. Or those of
+                ``holdfast.encoding.packing.pack_many``, where :func:`training.model.packing.can_pack`.
             with_next_event: Whether to add the auxiliary outputs, for training; needs
                 ``config.use_next_event``.
 
@@ -79,22 +87,42 @@ class SequenceModel(nn.Module):
         assert not with_next_event or self.next_event is not None, "the auxiliary head was not configured"
         values = torch.clamp(batch["readout_values"], -MAX_INPUT, MAX_INPUT)
         calendar = torch.clamp(batch["readout_calendar"], -MAX_INPUT, MAX_INPUT)
-        timeline = _timeline(batch)
         events = self._embedded_events(batch)
-        sums = None
-        if self.time_bins is not None:
-            with _full_precision(values):
-                sums = self.time_bins(events.float(), timeline.ages, timeline.is_visible)
-        readouts = self.readout_embedding(batch["readout_ids"], values, calendar, sums)
-        encoder = cast("Encoder", self.encoder)
-        states, event_states = encoder(events, readouts, timeline, with_events=with_next_event)
+        through = self._packed if ACTIVE_ROWS in batch else self._padded
+        embedded = partial(self.readout_embedding, batch["readout_ids"], values, calendar)
+        states, event_states = through(batch, events, embedded, with_events=with_next_event)
         with _full_precision(values):
             raw = self._raw(self.norm(states.float()), values, calendar)
             if self.next_event is None or event_states is None:
                 return raw
             return replace(raw, next_event=self.next_event(event_states.float()))
 
-    def _embedded_events(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "batch length channel"]:
+    def _padded(
+        self, batch: Mapping[str, Tensor], events: Tensor, embedded: EmbedReadouts, *, with_events: bool
+    ) -> States:
+        """Return the states of events that are padded to rows."""
+        timeline, sums = _timeline(batch), None
+        if self.time_bins is not None:
+            with _full_precision(events):
+                sums = self.time_bins(events.float(), timeline.ages, timeline.is_visible)
+        encoder = cast("Encoder", self.encoder)
+        return encoder(events, embedded(sums), timeline, with_events=with_events)
+
+    def _packed(
+        self, batch: Mapping[str, Tensor], events: Tensor, embedded: EmbedReadouts, *, with_events: bool
+    ) -> States:
+        """Return the states of packed events."""
+        assert isinstance(self.encoder, GruEncoder), "other encoders want rows"
+        packing, visible, sums = Packing.of(batch[ACTIVE_ROWS]), batch["readout_visible"], None
+        if self.time_bins is not None:
+            with _full_precision(events):
+                sums = self.time_bins.forward_packed(
+                    events.float(), batch["event_days"], batch["readout_days"], visible, packing
+                )
+        states, event_states = self.encoder.forward_packed(events, embedded(sums), visible, packing)
+        return states, event_states if with_events else None
+
+    def _embedded_events(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "*axes channel"]:
         if self.event_embedding is None:
             return batch["event_values"]
         values = torch.clamp(batch["event_values"], -MAX_INPUT, MAX_INPUT)

@@ -73,8 +73,8 @@ class NextEventOutput:
         log_gap: Predicted ``log(1 + days until the next event)``.
     """
 
-    type_logits: Float[Tensor, "batch length type"]
-    log_gap: Float[Tensor, "batch length"]
+    type_logits: Float[Tensor, "*axes type"]
+    log_gap: Float[Tensor, "*axes"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
 """A gated recurrent layer for the CPU: the arithmetic of ``nn.GRU`` in fewer and larger operations.
 
-It deliberately knows neither lengths nor padding: a state depends on no later event, so what stands
-to the right of a history is computed and never read.
+It deliberately knows neither where events come from nor who reads the states: a state depends on no
+later event, so what stands to the right of a history is computed and never read.
 """
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -17,16 +18,34 @@ def run_recurrent(
 ) -> Float[Tensor, "batch length channel"]:
     """Return the states of the last layer, as ``recurrent(events)[0]`` does to the last digits.
 
-    PyTorch's own loop on a CPU adds up the gradient of the weights anew at every position, and takes
-    some thirty operations for it. Here a position takes six forward and four backward; everything
-    that does not depend on the position before is done for all of them at once.
-
     Args:
         recurrent: Its weights and its dropout between layers are used; it begins with zeros.
         events: Its input; the batch comes first.
         training: Whether dropout drops.
     """
-    states, width = events.transpose(0, 1), recurrent.hidden_size
+    batch, length, _ = events.shape
+    # Rows of one length are packed ones of which all are active at every position.
+    packed = events.transpose(0, 1).flatten(0, 1)
+    states = run_packed(recurrent, packed, [batch] * length, training=training)
+    return states.unflatten(0, (length, batch)).transpose(0, 1)
+
+
+def run_packed(
+    recurrent: nn.GRU, events: Float[Tensor, "event channel"], active: Sequence[int], *, training: bool
+) -> Float[Tensor, "event channel"]:
+    """Return the states of the last layer, as ``recurrent(PackedSequence(events, active))[0]`` does.
+
+    PyTorch's own loop on a CPU adds up the gradient of the weights anew at every position, and takes
+    some thirty operations for it. Here a position takes five forward and four backward; everything
+    that does not depend on the position before is done for all of them at once.
+
+    Args:
+        recurrent: Its weights and its dropout between layers are used; it begins with zeros.
+        events: Its input: the first events of all rows, then the second ones of those that have one ...
+        active: How many rows have an event at each position, descending.
+        training: Whether dropout drops.
+    """
+    states, width = events, recurrent.hidden_size
     for layer in range(recurrent.num_layers):
         if layer:
             states = F.dropout(states, recurrent.dropout, training)
@@ -37,8 +56,8 @@ def run_recurrent(
         # The reset gate acts on the new state's recurrent part, bias included: that bias stays apart.
         gates = F.linear(states, input_weight[: 2 * width], (input_bias + bias)[: 2 * width])
         new = F.linear(states, input_weight[2 * width :], input_bias[2 * width :])
-        states = cast("Tensor", _Recurrence.apply(gates, new, weight, bias[2 * width :]))
-    return states.transpose(0, 1)
+        states = cast("Tensor", _Recurrence.apply(gates, new, weight, bias[2 * width :], active))
+    return states
 
 
 class _Recurrence(torch.autograd.Function):
@@ -50,53 +69,61 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        gates: Float[Tensor, "length batch two_channels"],
-        new: Float[Tensor, "length batch channel"],
+        gates: Float[Tensor, "event two_channels"],
+        new: Float[Tensor, "event channel"],
         weight: Float[Tensor, "three_channels channel"],
         bias: Float[Tensor, " channel"],
-    ) -> Float[Tensor, "length batch channel"]:
+        active: Sequence[int],
+    ) -> Float[Tensor, "event channel"]:
         """Return the states, position by position."""
-        length, batch, width = new.shape
-        gate_weight, new_weight = weight[: 2 * width].t(), weight[2 * width :].t()
-        opened, recurrent, fresh = torch.empty_like(gates), torch.empty_like(new), torch.empty_like(new)
-        states = new.new_zeros(length + 1, batch, width)
-        state = states[0]
-        rows = zip(*(x.unbind() for x in (gates, new, opened, recurrent, fresh, states[1:])), strict=True)
-        for gate_in, new_in, gate, from_state, candidate, following in rows:
-            torch.addmm(gate_in, state, gate_weight, out=gate).sigmoid_()
-            torch.addmm(bias, state, new_weight, out=from_state)
-            torch.addcmul(new_in, gate[:, :width], from_state, out=candidate).tanh_()
-            state = torch.lerp(candidate, state, gate[:, width:], out=following)
-        ctx.save_for_backward(opened, recurrent, fresh, states, weight)
-        return states[1:]
+        num, width = new.shape
+        # What the state is multiplied with for all three, in one product a position.
+        mapped = torch.cat([gates, bias.expand(num, width)], dim=1)
+        fresh, states = torch.empty_like(new), torch.empty_like(new)
+        transposed = weight.t()
+        state = new.new_zeros(active[0], width)
+        rows = zip(*(x.split(list(active)) for x in (mapped, new, fresh, states)), strict=True)
+        for mapping, new_in, candidate, following in rows:
+            before = state[: len(new_in)]
+            mapping.addmm_(before, transposed)
+            gate = mapping[:, : 2 * width].sigmoid_()
+            torch.addcmul(new_in, gate[:, :width], mapping[:, 2 * width :], out=candidate).tanh_()
+            state = torch.lerp(candidate, before, gate[:, width:], out=following)
+        ctx.active = active
+        ctx.save_for_backward(mapped, fresh, states, weight)
+        return states
 
     @staticmethod
     def backward(
-        ctx: Any, gradient: Float[Tensor, "length batch channel"]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ctx: Any, gradient: Float[Tensor, "event channel"]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         """Return the gradients of the inputs, of the weight and of the bias."""
-        opened, recurrent, fresh, states, weight = ctx.saved_tensors
-        length, batch, width = fresh.shape
-        reset, update = opened.split(width, dim=-1)
-        before = states[:-1]
+        mapped, fresh, states, weight = ctx.saved_tensors
+        active: list[int] = list(ctx.active)
+        num, width = fresh.shape
+        reset, update, recurrent = mapped.split(width, dim=1)
+        before = _before(states, active)
         # What a state's gradient is multiplied by on its way to each gate is known for all positions.
         to_new = (1 - update) * (1 - fresh * fresh)
+        of_state = to_new * reset
         factors = torch.stack(
-            [
-                to_new * recurrent * reset * (1 - reset),
-                (before - fresh) * update * (1 - update),
-                to_new * reset,
-            ],
-            dim=2,
+            [of_state * recurrent * (1 - reset), (before - fresh) * update * (1 - update), of_state], dim=1
         )
-        at_gates, at_states = torch.empty_like(factors), torch.empty_like(fresh)
-        carried = torch.zeros_like(fresh[0])
-        rows = [x.unbind() for x in (gradient, factors, update, at_gates, at_states)]
-        for given, factor, kept, at_gate, at_state in zip(*(reversed(x) for x in rows), strict=True):
-            torch.add(given, carried, out=at_state)
+        at_gates, at_states = torch.empty_like(factors), gradient.clone()
+        carried = fresh[:0]
+        rows = [x.split(active) for x in (at_states, factors, update, at_gates)]
+        for at_state, factor, kept, at_gate in zip(*(reversed(x) for x in rows), strict=True):
+            # Rows that end here have nothing to carry back.
+            at_state[: len(carried)].add_(carried)
             torch.mul(at_state[:, None], factor, out=at_gate)
-            carried = torch.addmm(at_state * kept, at_gate.view(batch, 3 * width), weight)
-        flat = at_gates.view(length * batch, 3 * width)
-        at_weight = flat.t() @ before.reshape(length * batch, width)
+            carried = torch.addmm(at_state * kept, at_gate.flatten(1), weight)
+        flat = at_gates.view(num, 3 * width)
         at_bias = flat[:, 2 * width :].sum(dim=0)
-        return at_gates[:, :, :2].flatten(2), to_new * at_states, at_weight, at_bias
+        return flat[:, : 2 * width], to_new * at_states, flat.t() @ before, at_bias, None
+
+
+def _before(states: Float[Tensor, "event channel"], active: Sequence[int]) -> Float[Tensor, "event channel"]:
+    """Return the state that every event met; zeros for the first of a row."""
+    rows = states.split(list(active))
+    met = [state[:num] for state, num in zip(rows, active[1:], strict=False)]
+    return torch.cat([states.new_zeros(active[0], states.shape[1]), *met])

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from training.model.config import ModelConfig
+from training.model.packing import Packing, gather
 
 MAX_AGE_DAYS = 1e5
 """Ages are clipped here, far beyond any history, so that nothing computed from one overflows."""
@@ -30,6 +31,15 @@ def visible_events(
 ) -> Bool[Tensor, "batch readout length"]:
     """Return which events every readout sees, as a boolean mask."""
     return torch.arange(event_days.shape[1], device=event_days.device) < readout_visible[..., None]
+
+
+def _features(
+    sums: Float[Tensor, "batch readout bin kind"], exposure_days: Float[Tensor, "batch readout bin"]
+) -> Float[Tensor, "batch readout sum"]:
+    cumulative = torch.cumsum(sums, dim=2)
+    rates = torch.log(cumulative + 0.5) - torch.log(exposure_days + 1.0)[..., None]
+    parts = torch.stack([torch.log1p(sums), torch.log1p(cumulative), rates], dim=2)
+    return torch.flatten(parts, start_dim=2)
 
 
 def _integral(days: Tensor) -> Tensor:
@@ -72,10 +82,29 @@ class TimeBins(nn.Module):
         """Return ``num_sums`` features per readout; counts of nothing where it sees no event."""
         counted = self._counted(events)
         sums = self._binned(ages, is_visible) @ counted[:, None]
-        cumulative = torch.cumsum(sums, dim=2)
-        rates = torch.log(cumulative + 0.5) - torch.log(self.exposure_days(ages, is_visible) + 1.0)[..., None]
-        parts = torch.stack([torch.log1p(sums), torch.log1p(cumulative), rates], dim=2)
-        return torch.flatten(parts, start_dim=2)
+        return _features(sums, self.exposure_days(ages, is_visible))
+
+    def forward_packed(
+        self,
+        events: Float[Tensor, "event channel"],
+        event_days: Float[Tensor, " event"],
+        readout_days: Float[Tensor, "batch readout"],
+        readout_visible: Int64[Tensor, "batch readout"],
+        packing: Packing,
+    ) -> Float[Tensor, "batch readout sum"]:
+        """Return the same of packed events; only the weights are laid out by row, in blocks of like length."""
+        counted = self._counted(events)
+        sums, exposures = [], []
+        for rows, places in packing.blocks(len(readout_days)):
+            days = event_days[places]
+            ages = event_ages(days, readout_days[rows])
+            is_visible = visible_events(readout_visible[rows], days)
+            # All readouts of a row in one product.
+            weights = torch.flatten(self._binned(ages, is_visible), start_dim=1, end_dim=2)
+            of_rows = weights @ gather(counted, places)
+            sums.append(of_rows.unflatten(1, (-1, self.num_bins)))
+            exposures.append(self.exposure_days(ages, is_visible))
+        return _features(torch.cat(sums), torch.cat(exposures))
 
     def exposure_days(
         self, ages: Float[Tensor, "batch readout length"], is_visible: Bool[Tensor, "batch readout length"]
