@@ -82,7 +82,8 @@ class PoolData(pl.LightningDataModule):
         """Return the pools of the steps that are still to be taken."""
         assert self.trainer is not None
         on_cpu = self.trainer.strategy.root_device.type == "cpu"
-        share = {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size, "on_cpu": on_cpu}
+        share: dict[str, Any] = {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
+        share["on_cpu"] = on_cpu
         pools: PoolDataset | ConcatDataset[list[MicroBatch]] = self.pools(**share)
         if self._config.optimiser.pretraining_steps:
             pools = ConcatDataset([self._unlabelled_pools(**share), pools])

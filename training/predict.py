@@ -16,10 +16,10 @@ from holdfast.encoding.padding import pad_many
 from holdfast.encoding.readouts import feature_names
 from holdfast.histories import Histories
 from training.baselines import FeatureMatrix
-from training.batches import split_by_length
 from training.model import RawOutputs, SequenceModel
 from training.model.outputs import concatenate
 from training.pages import release_pages
+from training.splitting import split_by_length
 
 READOUTS_AT_ONCE = 4_096
 """Cutoffs encoded at a time: bounds the memory, whatever is asked."""

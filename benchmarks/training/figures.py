@@ -19,6 +19,7 @@ from benchmarks.training.arithmetic import best_matrix_rate, step_operations
 from benchmarks.training.beside import Lifestream
 from benchmarks.training.loops import Loop, Rate
 from benchmarks.training.workload import MOST_EVENTS, Workload
+from holdfast.encoding.packing import ACTIVE_ROWS
 from training.batches import PoolDataset
 from training.module import PoolSizes
 
@@ -60,21 +61,22 @@ def step_figures(
 ) -> list[Figure]:
     """Measure the training loops of every model and width, and what belongs to them."""
     figures: list[Figure] = []
+    loops: dict[str, Loop] = {}
     for model in effort.models:
         for width in effort.widths:
             console.print(f"training {model}, {width} wide ...", style="dim")
-            loop = Loop(workload, model, width, folder / f"{model}-{width}")
+            loop = loops[model] = Loop(workload, model, width, folder / f"{model}-{width}")
             rates = _rates(loop, peer, effort, model=model, width=width)
             figures += _compared(f"{model}, d={width}", rates)
             if width == ARITHMETIC_WIDTH:
                 figures += _arithmetic(f"{model}, d={width}", loop, rates["ours"], effort)
     console.print("counting padding and shapes ...", style="dim")
     num_customers = len(workload.customers)
-    usual = batch_figures(loop.pools, epochs=2, num_customers=num_customers)
-    large = batch_figures(
-        loop.pools_of(min(LARGE_POOL, num_customers)), epochs=2, num_customers=num_customers, goals=False
-    )
-    return [*figures, *usual, *large]
+    for model, loop in loops.items():
+        large = loop.pools_of(min(LARGE_POOL, num_customers))
+        for pools, has_goals in ((loop.pools, True), (large, False)):
+            figures += batch_figures(model, pools, epochs=2, num_customers=num_customers, goals=has_goals)
+    return figures
 
 
 def _rates(
@@ -175,12 +177,18 @@ def _loading_seconds(pools: PoolDataset, step: int) -> float:
     return time.perf_counter() - began
 
 
-def batch_figures(pools: PoolDataset, *, epochs: int, num_customers: int, goals: bool = True) -> list[Figure]:
-    """Count padding and lengths over some passes over all customers."""
+def batch_figures(
+    model: str, pools: PoolDataset, *, epochs: int, num_customers: int, goals: bool
+) -> list[Figure]:
+    """Count padding and lengths over some passes over all customers.
+
+    Padding is that of the events that are computed: packed ones have none, and no lengths either.
+    """
     size = pools.pool_customers
     per_epoch = max(1, num_customers // size)
     seen: list[set[int]] = []
     num_events = num_padded = num_batches = 0
+    is_packed = False
     for epoch in range(epochs):
         lengths: set[int] = set()
         for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
@@ -188,10 +196,11 @@ def batch_figures(pools: PoolDataset, *, epochs: int, num_customers: int, goals:
             sizes = PoolSizes.of(pool)
             num_events, num_padded = num_events + sizes.num_events, num_padded + sizes.num_padded
             num_batches += len(pool)
-            lengths |= {batch.inputs["event_days"].shape[1] for batch in pool}
+            lengths |= {batch.shape[1] for batch in pool}
+            is_packed = any(ACTIVE_ROWS in batch.inputs for batch in pool)
         seen.append(lengths)
-    name = f"{size:,} customers a step"
-    return [
+    name = f"{model}, {size:,} customers a step"
+    padding = [
         Figure(
             name=f"{name}: padding of micro-batches",
             value=100 * (1 - num_events / num_padded),
@@ -200,6 +209,11 @@ def batch_figures(pools: PoolDataset, *, epochs: int, num_customers: int, goals:
             better="lower",
         ),
         _shown(f"{name}: micro-batches", num_batches / (epochs * per_epoch), "", better="lower"),
+    ]
+    if is_packed:
+        return padding
+    return [
+        *padding,
         _shown(f"{name}: different lengths in the first epoch", len(seen[0]), "", better="lower"),
         Figure(
             name=f"{name}: lengths that only later epochs had",

@@ -14,7 +14,7 @@ from holdfast.encoding.padding import mark_first, pad_readouts
 from holdfast.histories import prefix_sum
 
 ACTIVE_ROWS = "active_rows"
-"""Name of the input that says how many segments have an event at every position; only packed inputs have it."""
+"""Name of the input that packed events have beside them: how many segments have one at a position."""
 
 
 def pack_many(

@@ -5,26 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from model_cases import load_config, make_model
 
 from builders import DAY, START_US, random_histories, small_schema, small_spec
 from holdfast.encoding import Cutoffs, encode
 from holdfast.errors import ConfigError
 from training.batches import (
-    LENGTH_GRID,
     BatchingConfig,
     MicroBatch,
     PoolDataset,
     draw_some,
-    padded_lengths,
-    split_by_length,
 )
 from training.cutoffs import GridCandidates
 from training.labels import Labeller, Labels
 from training.losses import LabelTensors, LossWeights, loss_sums
 from training.splits import Split
+from training.splitting import LENGTH_GRID
 
 CUTOFFS_US = START_US + np.array([100, 200, 300, 400]) * DAY
 HISTORIES = random_histories(np.random.default_rng(0), 50)
@@ -41,7 +37,7 @@ def label(customer: np.ndarray, cutoff_us: np.ndarray) -> Labels:
     return LABELLER.label(customer, cutoff_us, observed_until_us=START_US + 600 * DAY)
 
 
-def dataset(*, rank: int = 0, num_ranks: int = 1, **config: int) -> PoolDataset:
+def dataset(*, rank: int = 0, num_ranks: int = 1, is_packed: bool = False, **config: int) -> PoolDataset:
     """Build pools over all customers, or one process's share of them."""
     sizes = {"pool_customers": 20, "readouts_per_customer": 3, "event_budget": 256} | config
     return PoolDataset(
@@ -56,6 +52,7 @@ def dataset(*, rank: int = 0, num_ranks: int = 1, **config: int) -> PoolDataset:
         seed=7,
         rank=rank,
         num_ranks=num_ranks,
+        is_packed=is_packed,
     )
 
 
@@ -113,6 +110,24 @@ def test_counts_tell_the_padding() -> None:
         assert ids.shape[1] in LENGTH_GRID
 
 
+def test_packed_batches_hold_the_same_without_padding() -> None:
+    """Every event and cutoff of the padded pool, in fewer micro-batches; every tensor is full."""
+    padded, packed = dataset()[0], dataset(is_packed=True)[0]
+    assert real_readouts(packed) == real_readouts(padded)
+    num_events = sum(batch.num_events for batch in padded)
+    assert (
+        sum(batch.num_events for batch in packed) == sum(batch.num_padded for batch in packed) == num_events
+    )
+    assert len(packed) < len(padded)
+    for batch in packed:
+        assert (batch.inputs["event_ids"][:, 0] > 0).all()
+        assert batch.num_events <= 256
+        assert batch.shape[:2] == (len(batch.weights), len(batch.inputs["active_rows"]))
+        visible, active = batch.inputs["readout_visible"], batch.inputs["active_rows"]
+        lengths = (active > torch.arange(len(batch.weights))[:, None]).sum(1)
+        assert (visible.amax(1) <= lengths).all()
+
+
 def test_no_customer_is_a_clear_error() -> None:
     """Nobody eligible at any training cutoff."""
     with pytest.raises(ConfigError, match=r"cutoffs\.train.*at least one customer"):
@@ -136,22 +151,6 @@ def test_sizes_below_one_are_refused(name: str) -> None:
         BatchingConfig(**{name: 0})
 
 
-@given(st.lists(st.integers(0, 4096), max_size=60), st.integers(1, 5000))
-def test_every_segment_stands_in_exactly_one_batch_within_the_budget(lengths: list[int], budget: int) -> None:
-    """No segment is lost or repeated; a batch over the budget holds one segment."""
-    seen: list[int] = []
-    for segments, length in split_by_length(np.array(lengths, dtype=np.int64), budget):
-        assert length * len(segments) <= budget or len(segments) == 1
-        assert max(lengths[i] for i in segments) <= length
-        seen += segments.tolist()
-    assert sorted(seen) == list(range(len(lengths)))
-
-
-def test_lengths_are_padded_to_the_next_of_the_grid() -> None:
-    """Zero included; the grid reaches as far as the encoding's own limit."""
-    assert padded_lengths(np.array([0, 4, 5, 129, 4096])).tolist() == [4, 4, 8, 160, 4096]
-
-
 def test_drawing_keeps_at_most_so_many_of_a_customer_sorted() -> None:
     """Customers with fewer keep all of them; times ascend within a customer."""
     position = np.array([2, 0, 2, 2, 0, 2])
@@ -159,22 +158,6 @@ def test_drawing_keeps_at_most_so_many_of_a_customer_sorted() -> None:
     assert kept.tolist() == [0, 0, 2, 2]
     assert cutoff_us[:2].tolist() == [1, 9]
     assert cutoff_us[2] < cutoff_us[3]
-
-
-def test_lengths_share_a_batch_only_where_that_is_cheaper() -> None:
-    """Many long and many short histories are kept apart; a few are not worth a batch of their own."""
-    many = np.array([256] * 40 + [4] * 400)
-    assert sorted(length for _, length in split_by_length(many, 100_000)) == [4, 256]
-    few = np.array([32] * 4 + [24] * 3)
-    assert [length for _, length in split_by_length(few, 100_000)] == [32]
-
-
-def test_padding_stays_a_small_share_of_a_large_pool() -> None:
-    """Lognormal lengths of median 29: what is padded is under a fifth of what is computed."""
-    drawn = np.random.default_rng(1).lognormal(np.log(29), 1.0, 2_000)
-    lengths = np.clip(drawn, 1, 256).astype(np.int64)
-    computed = sum(len(rows) * length for rows, length in split_by_length(lengths, 8_192))
-    assert lengths.sum() / computed > 0.8
 
 
 def test_older_cutoffs_count_less() -> None:
@@ -219,10 +202,11 @@ def test_shares_hold_the_whole_pool_once() -> None:
     assert all(share for share in shares)
 
 
-def test_a_process_without_a_share_adds_nothing() -> None:
+@pytest.mark.parametrize("encoder", ["transformer", "gru"])
+def test_a_process_without_a_share_adds_nothing(encoder: str) -> None:
     """Its losses are 0 and so are its gradients, of which it has the same as everybody."""
-    (batch,) = dataset(pool_customers=1, rank=1, num_ranks=2)[0]
-    model = make_model(load_config(), small_spec()).train()
+    (batch,) = dataset(pool_customers=1, rank=1, num_ranks=2, is_packed=encoder == "gru")[0]
+    model = make_model(load_config(encoder=encoder, num_neighbours=0), small_spec()).train()
     weights = LossWeights()
     raw = model(batch.inputs, with_next_event=True)
     labels = LabelTensors.of(batch.labels, like=batch.weights)

@@ -50,7 +50,7 @@ class Packing:
         return torch.clamp(self.offsets[positions] + rows, max=self.num_events - 1)
 
     def before(self, events: Tensor) -> Tensor:
-        """Return those ``[event, ...]`` that another event of their row follows, in the order of :meth:`after`."""
+        """Return those ``[event, ...]`` that one of their row follows, in the order of :meth:`after`."""
         device = self.offsets.device
         active = torch.tensor(self.active, device=device)
         back = torch.repeat_interleave(active[:-1], active[1:])
@@ -77,6 +77,8 @@ class Packing:
             length, begin = max(1, length // 2), end
 
 
-def gather(events: Float[Tensor, "event channel"], places: Int64[Tensor, "*axes"]) -> Float[Tensor, "*axes channel"]:
+def gather(
+    events: Float[Tensor, "event channel"], places: Int64[Tensor, "*axes"]
+) -> Float[Tensor, "*axes channel"]:
     """Return events by their places; its gradient is a sum in a fixed order, and a quick one."""
     return F.embedding(places, events)

@@ -92,7 +92,7 @@ class TimeBins(nn.Module):
         readout_visible: Int64[Tensor, "batch readout"],
         packing: Packing,
     ) -> Float[Tensor, "batch readout sum"]:
-        """Return the same of packed events; only the weights are laid out by row, in blocks of like length."""
+        """Return the same of packed events; weights alone are laid out by row, in blocks of like length."""
         counted = self._counted(events)
         sums, exposures = [], []
         for rows, places in packing.blocks(len(readout_days)):

@@ -1,0 +1,118 @@
+"""A batch without padding gives the outputs, losses and gradients of the same rows with it."""
+
+import numpy as np
+import pytest
+import torch
+from model_cases import encoded_histories, load_config, make_model, to_batch
+from torch import Tensor
+
+from holdfast.encoding.packing import ACTIVE_ROWS, pack_many
+from training.losses import next_event_loss
+from training.model import ModelConfig, RawOutputs, SequenceModel
+from training.model.packing import Packing, can_pack
+
+LENGTHS = (32, 32, 17, 5, 2, 1, 0)
+CONFIGS = {
+    "one layer": load_config(encoder="gru", num_neighbours=0, num_layers=1),
+    "two layers": load_config(encoder="gru", num_neighbours=0, num_layers=2),
+    "no time bins": load_config(encoder="gru", num_neighbours=0, time_bins=0),
+}
+
+
+def packed_batch(lengths: tuple[int, ...]) -> dict[str, Tensor]:
+    """Return random histories of these lengths, packed."""
+    encoded = encoded_histories(lengths)
+    most = int(np.diff(encoded.readout_offsets).max())
+    arrays = pack_many(encoded, np.arange(len(lengths)), num_readouts=most)
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def padded_batch(lengths: tuple[int, ...]) -> dict[str, Tensor]:
+    """Return the same histories, padded."""
+    return to_batch(encoded_histories(lengths), list(range(len(lengths))))
+
+
+def readouts_of(raw: RawOutputs) -> list[Tensor]:
+    """Return every output of every readout."""
+    kept: list[Tensor] = []
+
+    def keep(values: Tensor) -> Tensor:
+        kept.append(values)
+        return values
+
+    raw.map_readouts(keep)
+    return kept
+
+
+def loss_and_gradients(model: SequenceModel, batch: dict[str, Tensor]) -> list[Tensor]:
+    """Return a sum over all outputs, the next event's loss and number of pairs, and every gradient."""
+    raw = model(batch, with_next_event=True)
+    assert raw.next_event is not None
+    packing = Packing.of(batch[ACTIVE_ROWS]) if ACTIVE_ROWS in batch else None
+    next_event, num = next_event_loss(raw.next_event, batch["event_ids"], batch["event_days"], packing)
+    total = torch.stack([torch.tanh(values).sum() for values in readouts_of(raw)]).sum()
+    return [total, next_event, num, *torch.autograd.grad(total + next_event, list(model.parameters()))]
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+@pytest.mark.parametrize("lengths", [LENGTHS, (3,), (1, 0), (9, 9, 9)], ids=str)
+def test_packed_is_padded(config: ModelConfig, lengths: tuple[int, ...]) -> None:
+    """Outputs, the loss of the next event, and the gradient of every weight: equal to 1e-5."""
+    model = make_model(config)
+    packed, padded = packed_batch(lengths), padded_batch(lengths)
+    for mine, other in zip(readouts_of(model(packed)), readouts_of(model(padded)), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+    pairs = zip(loss_and_gradients(model, packed), loss_and_gradients(model, padded), strict=True)
+    for mine, other in pairs:
+        torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
+
+
+def test_histories_without_events_have_one_that_is_padding() -> None:
+    """Nobody has an event: outputs are those of padded rows, and there is no pair to learn from."""
+    model, packed = make_model(CONFIGS["one layer"]), packed_batch((0, 0))
+    assert packed["event_ids"].tolist() == [[0] * packed["event_ids"].shape[1]]
+    for mine, other in zip(readouts_of(model(packed)), readouts_of(model(padded_batch((0, 0)))), strict=True):
+        torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
+    assert loss_and_gradients(model, packed)[2] == 0
+
+
+def test_mixed_precision_runs_the_library_s_layer() -> None:
+    """Under bfloat16 autocast the outputs are near those without it."""
+    model, batch = make_model(CONFIGS["one layer"]), packed_batch(LENGTHS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = readouts_of(model(batch))
+    for mine, other in zip(mixed, readouts_of(model(batch)), strict=True):
+        assert mine.dtype == torch.float32
+        torch.testing.assert_close(mine, other, atol=0.3, rtol=0.1)
+
+
+def test_blocks_hold_every_row_and_event_once() -> None:
+    """Whatever the lengths: rows in order, the events of a row at its first positions."""
+    lengths = (13, 12, 6, 6, 3, 1, 1, 0)
+    active = torch.tensor([sum(length > position for length in lengths) for position in range(13)])
+    packing = Packing.of(active)
+    rows: list[int] = []
+    found: list[int] = []
+    for block, places in packing.blocks(len(lengths)):
+        rows += range(block.start, block.stop)
+        longest = lengths[block.start]
+        assert places.shape[1] < 2 * max(longest, 1)
+        for row, of_row in zip(range(block.start, block.stop), places.tolist(), strict=True):
+            found += of_row[: lengths[row]]
+    assert rows == list(range(len(lengths)))
+    assert sorted(found) == list(range(sum(lengths)))
+
+
+def test_an_event_is_paired_with_the_next_one_of_its_row() -> None:
+    """Rows a, b, c of lengths 3, 2 and 1."""
+    packing = Packing.of(torch.tensor([3, 2, 1]))
+    named = torch.tensor([10, 20, 30, 11, 21, 12])
+    assert packing.before(named).tolist() == [10, 20, 11]
+    assert packing.after(named).tolist() == [11, 21, 12]
+
+
+def test_who_can_read_packed_events() -> None:
+    """The recurrent encoder, where no convolution stands before it."""
+    assert can_pack(load_config("gru"))
+    assert not can_pack(load_config("gru", num_neighbours=2))
+    assert not can_pack(load_config("transformer"))
