@@ -121,7 +121,7 @@ class TimeBins(nn.Module):
         falling = falling - (_integral(beyond) - _integral(self.centre_days)) / self.step
         return torch.minimum(tenure, self.centre_days) + torch.clamp(falling, min=0.0)
 
-    def _counted(self, events: Tensor) -> Float[Tensor, "batch length kind"]:
+    def _counted(self, events: Float[Tensor, "*axes channel"]) -> Float[Tensor, "*axes kind"]:
         kinds = nn.functional.softplus(self.kinds(events))
         return torch.cat([kinds, torch.ones_like(kinds[..., :1])], dim=-1)
 
