@@ -31,8 +31,9 @@ MAX_JOINED_CUSTOMERS = 256
 MAX_JOINED_EVENTS = 32_768
 """Most customers, and events as they were sent, that are encoded in one go: some milliseconds."""
 
-MAX_JOINED_PADDED = 8_192
-"""Most padded events that may come of them."""
+MAX_JOINED_PADDED = 16_384
+"""Most padded events that may come of them: the more customers there are to choose from, the fuller are
+the runs of each length, and the fewer."""
 
 NICENESS = 3
 """How far workers stand behind the event loop."""
@@ -241,6 +242,8 @@ class Batcher:
                 return
             part.is_ended = True
             self._waiting[part.is_large] -= part.padded_events
+            # The batch knows its parts: what is answered goes at once, not when cycles are collected.
+            part.batch = None
         part.done(part, error)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from holdfast.errors import HoldfastError
+from serving.collecting import collecting_little
 from serving.logs import configure_logging
 from serving.loop import run
 from serving.server import ScoringServer, prepare
@@ -55,7 +56,8 @@ async def _serve(settings: Settings) -> None:
             await server.start()
             _say({"port": server.port})
             ended = asyncio.create_task(_obey(orders, server))
-            await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+            with collecting_little():
+                await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
     finally:
         stopped.cancel()

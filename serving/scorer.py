@@ -31,6 +31,8 @@ from serving.recording import SEPARATOR, Noticed, Recorder, Snapshot
 from serving.scored import Scored, noticed_in, scored_of
 
 MIN_RETRY_SECONDS = 0.01
+LARGE_EVENTS = 4_096
+"""A request of more padded events than this, and than a run holds, is large: it gives way to others."""
 
 T = TypeVar("T")
 
@@ -228,6 +230,8 @@ class Scorer:
     def _leave(self, call: _Call) -> None:
         """Forget a call that was answered or cancelled: nobody waits for it any more."""
         call.is_dropped = True
+        # A part knows its call: what is answered goes at once, not when cycles are collected.
+        call.parts = ()
         self._num_open -= 1
         if not self._num_open:
             self._is_idle.set()
@@ -236,7 +240,7 @@ class Scorer:
         """Return the parts of a request: one, unless it is larger than what is encoded in one go."""
         num_events = asked.num_events
         padded = [plan.padded_length(num) for num in num_events]
-        is_large = sum(padded) > plan.budget_events
+        is_large = sum(padded) > max(plan.budget_events, LARGE_EVENTS)
         cuts: Sequence[int] = (0, len(padded))
         if is_large:
             cuts = _cuts(padded, num_events)

@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from holdfast.errors import RunError
 from serving.administration import Administration
 from serving.artifact import Artifact
+from serving.collecting import collecting_little
 from serving.cores import num_cores
 from serving.measuring import Measured, measure
 from serving.open_inference.servicer import OPEN_INFERENCE_SERVICE, OpenInferenceServicer
@@ -219,7 +220,8 @@ async def serve(settings: Settings) -> None:
             await loaded
             if settings.port_file is not None:
                 write_port(settings.port_file, server.port)
-            await stopped
+            with collecting_little():
+                await stopped
         loaded.cancel()
     finally:
         stopped.cancel()
