@@ -25,7 +25,7 @@ class Part:
         as_of_us: One cutoff each.
         padded_events: What they will cost, at most.
         sent_events: Their events as they were sent.
-        is_large: Whether it belongs to a request of more than a run's size.
+        is_large: Whether it belongs to a large request, which gives way to others.
         is_wanted: Says whether anybody still waits for it.
         done: Called once, on a worker, with what went wrong or None. A part that nobody waited for
             any more has neither an error nor predictions.

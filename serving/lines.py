@@ -2,7 +2,7 @@
 
 It deliberately computes nothing, and does not know threads: whoever calls holds the lock.
 
-Two lines wait side by side. In the one stand requests of at most a run's size, by arrival. In the
+Two lines wait side by side. In the one stand small requests, by arrival. In the
 other stand the parts of larger ones, each behind its arrival by a multiple of what the parts before
 it cost, so that requests of different sizes overtake each other. The first line goes first, except
 that the second may claim a share of a server which the first could fill alone.

@@ -33,6 +33,8 @@ from serving.scored import Scored, noticed_in, scored_of
 MIN_RETRY_SECONDS = 0.01
 LARGE_EVENTS = 4_096
 """A request of more padded events than this, and than a run holds, is large: it gives way to others."""
+LARGE_SHARE_OF_QUEUE = 0.75
+"""Large requests are refused in a queue as full as this: they leave room for the others."""
 
 T = TypeVar("T")
 
@@ -69,7 +71,7 @@ class Scorer:
             limits: What a request may hold.
             default_deadline_seconds: For callers that give none.
             max_queued_events: Most padded events that wait; a request for which there is no room
-                is refused, unless nothing else waits.
+                is refused, unless nothing else waits. Large ones leave a quarter of it to others.
         """
         self.limits = limits
         self.recorder = Recorder()
@@ -264,6 +266,8 @@ class Scorer:
             retry_seconds = max(wait - seconds, MIN_RETRY_SECONDS)
             raise OverloadedError(message, reason="deadline", retry_after_seconds=retry_seconds)
         waiting, limit = batcher.waiting_events, self._max_queued_events
+        if parts[0].is_large:
+            limit = int(LARGE_SHARE_OF_QUEUE * limit)
         asked = sum(part.padded_events for part in parts)
         if waiting and waiting + asked > limit:
             message = f"{waiting} padded events wait, and with {asked} more they would exceed {limit}"

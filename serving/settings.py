@@ -61,8 +61,11 @@ class Settings(BaseSettings):
     budget_events: int | None = Field(default=None, ge=8, le=2**20)
     """Padded events of one run of the graph; by default what a measurement at the start finds best."""
 
-    max_queued_events: int = Field(default=262_144, ge=1)
-    """Padded events that wait to be scored; what would exceed them is refused with RESOURCE_EXHAUSTED."""
+    max_queued_events: int = Field(default=1_048_576, ge=1)
+    """Padded events that wait to be scored; what would exceed them is refused with RESOURCE_EXHAUSTED.
+
+    It bounds memory, some tens of megabytes; the time that a request waits is bounded by its deadline.
+    """
 
     default_deadline_seconds: float = Field(default=30.0, gt=0)
     """Deadline of a request that comes without one."""

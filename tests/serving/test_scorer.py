@@ -24,7 +24,7 @@ from gated_server import (
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from builders import random_histories
+from builders import histories_of_lengths, random_histories
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
 from holdfast.wire import Limits
@@ -32,7 +32,7 @@ from serving.artifact import Artifact
 from serving.asking import AskedHistories
 from serving.errors import ExpiredError, UnavailableError, UnknownModelError
 from serving.scored import Scored
-from serving.scorer import Scorer
+from serving.scorer import LARGE_EVENTS, Scorer
 
 
 def test_a_session_that_raises_is_internal_without_a_leak(
@@ -140,6 +140,20 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(artifact_folder
         assert len(first.result(WAIT_SECONDS).customers) == 1
         assert len(second.result(WAIT_SECONDS).customers) == 1
         assert len(at.stub.Score(of_length(32)).customers) == 1
+
+
+def test_large_requests_leave_room_in_the_queue_for_small_ones(artifact_folder: Path) -> None:
+    """They are refused at three quarters of it, where somebody who asks about one customer is still taken."""
+    large = request_for(histories_of_lengths(np.random.default_rng(0), np.full(150, 32), span_days=300))
+    assert 150 * 32 > LARGE_EVENTS
+    with gated(artifact_folder, max_queued_events=6_400) as at:
+        first = at.hold()
+        assert "exceed 4800" in status_of(at.stub, large).details()
+        small = at.ask(of_length(32))
+        at.predictor.gate.set()
+        assert len(first.result(WAIT_SECONDS).customers) == 1
+        assert len(small.result(WAIT_SECONDS).customers) == 1
+        assert len(at.stub.Score(large).customers) == 150
 
 
 def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(artifact_folder: Path) -> None:
