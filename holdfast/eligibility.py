@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 from numpy import ndarray
 
-from holdfast.histories import Histories, prefix_sum, search_sorted
+from holdfast.histories import Histories, prefix_sum
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
 
 
@@ -25,20 +25,29 @@ def find_eligible(
     Returns:
         True where training would have asked about the customer.
     """
-    starts, ends = histories.offsets[:-1], histories.offsets[1:]
-    asked = np.stack([as_of_us, as_of_us - schema.lookback_days * MICROSECONDS_PER_DAY])
-    until, since = search_sorted(histories.occurred_at_us, starts, ends, asked)
-    active = _running(histories, schema.activity)
-    is_eligible: ndarray = active[until] > active[since]
+    offsets = histories.offsets
+    age_us = as_of_us.repeat(offsets[1:] - offsets[:-1])
+    age_us -= histories.occurred_at_us
+    lookback_us = np.uint64(schema.lookback_days * MICROSECONDS_PER_DAY)
+    # As unsigned numbers, ages below 0 lie beyond every lookback: one comparison for both bounds.
+    is_active = _is_one_of(histories, schema.activity) & (age_us.view(np.uint64) < lookback_us)
+    is_eligible: ndarray = _count(is_active, offsets) > 0
     if schema.ended_by:
-        ended = _running(histories, schema.ended_by)
-        is_eligible &= ended[until] == ended[starts]
+        is_eligible &= _count(_is_one_of(histories, schema.ended_by) & (age_us >= 0), offsets) == 0
     return is_eligible
 
 
-def _running(histories: Histories, event_types: tuple[str, ...]) -> Int64[ndarray, " event_plus_1"]:
-    """Return how many events of these types lie before every row."""
+def _is_one_of(histories: Histories, event_types: tuple[str, ...]) -> Bool[ndarray, " event"]:
+    """Return which events are of these types."""
     known = histories.event_type.dictionary.values
     # One row more, so that even an empty dictionary can be taken from.
     is_wanted = np.array([*(value in event_types for value in known), False], dtype=bool)
-    return prefix_sum(is_wanted.take(histories.event_type.codes, mode="clip"))
+    found: ndarray = is_wanted.take(histories.event_type.codes, mode="clip")
+    return found
+
+
+def _count(is_wanted: Bool[ndarray, " event"], offsets: Int64[ndarray, " customer_plus_1"]) -> ndarray:
+    """Return how many wanted events every customer has."""
+    before = prefix_sum(is_wanted).take(offsets)
+    counts: ndarray = before[1:] - before[:-1]
+    return counts

@@ -201,7 +201,9 @@ def _searched_by_key(values: ndarray, lengths: ndarray, queries: ndarray) -> Int
     """
     number = np.arange(len(lengths), dtype=np.int64) << _KEY_BITS
     keys = values + number.repeat(lengths)
-    asked = queries.clip(-1, (1 << _KEY_BITS) - 1)
+    # What ndarray.clip does, which spends more time in Python than here.
+    asked = np.maximum(queries, -1)
+    np.minimum(asked, (1 << _KEY_BITS) - 1, out=asked)
     asked += number
     found: ndarray = keys.searchsorted(asked, side="right")
     return found

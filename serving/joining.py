@@ -99,8 +99,10 @@ def in_one_dictionary(
         dictionaries: What the codes mean.
         counts: How many rows are of each.
     """
-    if len(dictionaries) == 1:
-        return CodedColumn(codes=codes, dictionary=dictionaries[0])
+    first = dictionaries[0]
+    # Callers of one kind mostly send the same words.
+    if all(dictionary.values == first.values for dictionary in dictionaries[1:]):
+        return CodedColumn(codes=codes, dictionary=first)
     sizes = [len(dictionary) for dictionary in dictionaries]
     size = np.repeat(np.array(sizes, dtype=np.int32), counts)
     base = np.repeat(np.array([0, *accumulate(sizes[:-1])], dtype=np.int32), counts)

@@ -56,6 +56,7 @@ class RunPlan:
     merge_events: int = DEFAULT_MERGE_EVENTS
     lengths: Int64[ndarray, " length"] = field(init=False, repr=False, compare=False)
     _padded: Int64[ndarray, " num_events"] = field(init=False, repr=False, compare=False)
+    _padded_lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Lay out the grid and look up what every number of events is padded to."""
@@ -63,6 +64,8 @@ class RunPlan:
         object.__setattr__(self, "lengths", lengths)
         places = np.searchsorted(lengths, np.arange(self.max_events + 1))
         object.__setattr__(self, "_padded", lengths[places])
+        # Asked about every customer of every request, one by one: there a tuple is quicker.
+        object.__setattr__(self, "_padded_lengths", tuple(self._padded.tolist()))
 
     def padded(self, num_events: Int64[ndarray, " customer"]) -> Int64[ndarray, " customer"]:
         """Return what histories of so many events are padded to, at most."""
@@ -70,7 +73,7 @@ class RunPlan:
 
     def padded_length(self, num_events: int) -> int:
         """Return what one history is padded to, at most."""
-        return int(self._padded[min(num_events, self.max_events)])
+        return self._padded_lengths[min(num_events, self.max_events)]
 
     def capacity(self, length: int) -> int:
         """Return how many customers of a padded length a run takes."""

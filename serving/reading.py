@@ -10,6 +10,7 @@ instead of a hundred, and the fixed cost of a request is shared by those who wai
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -103,12 +104,11 @@ def _count(num: int) -> Int64[ndarray, " num"]:
 
 def _read_plain(asked: Sequence[AskedBytes], schema: Schema, limits: Limits) -> Histories | None:
     """Return the histories, or None where anything is not as it should be."""
-    field_words = [_words(one.view.field_dictionaries, schema.categorical_fields) for one in asked]
-    attribute_words = [
-        _words(one.view.attribute_dictionaries, schema.categorical_attributes) for one in asked
-    ]
-    fields = _Columns(schema.categorical_fields, schema.numeric_fields)
-    attributes = _Columns(schema.categorical_attributes, schema.numeric_attributes)
+    coded_fields, coded_attributes = schema.categorical_fields, schema.categorical_attributes
+    field_words = [_words(one.view.field_dictionaries, coded_fields) for one in asked]
+    attribute_words = [_words(one.view.attribute_dictionaries, coded_attributes) for one in asked]
+    fields = _Columns(coded_fields, schema.numeric_fields)
+    attributes = _Columns(coded_attributes, schema.numeric_attributes)
     most_bytes = 8 * limits.max_events_per_customer
     types: list[bytes] = []
     for one in asked:
@@ -146,23 +146,15 @@ def _read_plain(asked: Sequence[AskedBytes], schema: Schema, limits: Limits) -> 
 class _Columns:
     """The bytes of the columns of all customers, joined only once."""
 
-    def __init__(self, categorical: Iterable[str], numeric: Iterable[str]) -> None:
+    def __init__(self, categorical: tuple[str, ...], numeric: tuple[str, ...]) -> None:
         self.rows_by_request: list[int] = []
         self._num_rows = 0
         self._times: list[bytes] = []
         self._codes: dict[str, list[bytes]] = {name: [] for name in categorical}
         self._values: dict[str, list[bytes]] = {name: [] for name in numeric}
-        every = [(name, parts, _CODES, 0) for name, parts in self._codes.items()]
-        every += [(name, parts, _VALUES, 4) for name, parts in self._values.items()]
-        # A column is known by what it begins with: its name, and the tag of what is in it.
-        self._by_head = {}
-        self._all = []
-        for place, (name, parts, tag, size) in enumerate(every):
-            head = pb.Column(name=name).SerializeToString()
-            known = (parts.append, size, 1 << place)
-            self._by_head[head + tag] = self._by_head[head] = known
-            self._all.append(known)
-        self._whole = (1 << len(every)) - 1
+        self._by_head = _columns_by_head(categorical, numeric)
+        self._parts = [*self._codes.values(), *self._values.values()]
+        self._whole = (1 << len(self._parts)) - 1
 
     def add(self, times: bytes, columns: Iterable[bytes]) -> bool:
         """Append a customer's columns; False where they are not as they should be."""
@@ -170,21 +162,26 @@ class _Columns:
         self._times.append(times)
         self._num_rows += num
         seen = 0
+        by_head, parts = self._by_head, self._parts
         for column in columns:
-            name_end = column[1] + 2 if len(column) > 1 else 0
-            known = self._by_head.get(column[: name_end + 1])
+            start = column[1] + 3 if len(column) > 1 else 1
+            known = by_head.get(column[:start])
             if known is None:
                 return False
-            append, size, bit = known
-            found = _payload(column, name_end + 1)
+            place, size, bit = known
+            found: bytes | None = column[start + 1 :]
+            # The commonest length takes one byte.
+            if start >= len(column) or column[start] > 127 or column[start] != len(column) - start - 1:
+                found = _payload(column, start)
             if found is None or seen & bit or (size and len(found) != size * num):
                 return False
             seen |= bit
-            append(found)
+            parts[place].append(found)
         if seen != self._whole:
-            for append, size, bit in self._all:
-                if not seen & bit:
-                    append(num * (_MISSING_VALUE if size else _MISSING_CODE))
+            num_codes = len(self._codes)
+            for place, part in enumerate(parts):
+                if not seen >> place & 1:
+                    part.append(num * (_MISSING_CODE if place < num_codes else _MISSING_VALUE))
         return not rest
 
     def end_request(self) -> None:
@@ -219,6 +216,22 @@ class _Columns:
         return found
 
 
+@cache
+def _columns_by_head(
+    categorical: tuple[str, ...], numeric: tuple[str, ...]
+) -> Mapping[bytes, tuple[int, int, int]]:
+    """Return place, bytes of a number and bit of every column, by what its bytes begin with.
+
+    That is its name and, where there is a number in it, the tag of what is in it.
+    """
+    found = {}
+    every = [*((name, _CODES, 0) for name in categorical), *((name, _VALUES, 4) for name in numeric)]
+    for place, (name, tag, size) in enumerate(every):
+        head = pb.Column(name=name).SerializeToString()
+        found[head + tag] = found[head] = (place, size, 1 << place)
+    return found
+
+
 def _payload(column: bytes, start: int) -> bytes | None:
     """Return the bytes behind the length that stands at ``start``; None where there is more, or less."""
     if start > len(column):
@@ -244,6 +257,8 @@ def _bytes(chunks: Any) -> bytes:
 
 def _words(given: Any, categorical: Sequence[str]) -> Mapping[str, Dictionary] | None:
     """Return the dictionaries of all columns; None where there is one of something else."""
+    if not categorical:
+        return None if len(given) else {}
     words, num_given = {}, 0
     for name in categorical:
         is_given = name in given

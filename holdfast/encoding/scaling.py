@@ -32,7 +32,13 @@ def signed_log(values: Float64[ndarray, "..."]) -> Float64[ndarray, "..."]:
 
 def clip_scaled(scaled: Float64[ndarray, "..."]) -> None:
     """Hold scaled values, in place, within the range that the model knows; NaN stays NaN."""
-    scaled.clip(-MAX_SCALED, MAX_SCALED, out=scaled)
+    _hold(scaled, MAX_SCALED)
+
+
+def _hold(values: Float64[ndarray, "..."], limit: float) -> None:
+    # What ndarray.clip does, without the third of its time that it spends in Python.
+    np.maximum(values, -limit, out=values)
+    np.minimum(values, limit, out=values)
 
 
 def fixed_point(
@@ -46,7 +52,7 @@ def fixed_point(
     """
     units = values / quanta[:, None]
     np.rint(units, out=units)
-    units.clip(-MAX_FIXED_POINT, MAX_FIXED_POINT, out=units)
+    _hold(units, MAX_FIXED_POINT)
     whole: ndarray = units.astype(np.int64)
     return whole
 

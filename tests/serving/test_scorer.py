@@ -145,7 +145,7 @@ def test_a_full_queue_refuses_at_once_and_says_when_to_come_back(artifact_folder
 def test_large_requests_leave_room_in_the_queue_for_small_ones(artifact_folder: Path) -> None:
     """They are refused at three quarters of it, where somebody who asks about one customer is still taken."""
     large = request_for(histories_of_lengths(np.random.default_rng(0), np.full(150, 32), span_days=300))
-    assert 150 * 32 > LARGE_EVENTS
+    assert LARGE_EVENTS < 150 * 32
     with gated(artifact_folder, max_queued_events=6_400) as at:
         first = at.hold()
         assert "exceed 4800" in status_of(at.stub, large).details()
