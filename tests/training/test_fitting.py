@@ -86,6 +86,19 @@ def test_a_killed_run_ends_where_the_uninterrupted_one_does(
     assert resumed.blend == fitted.blend
 
 
+def test_a_killed_run_on_packed_events_does_so_too(tmp_path: Path) -> None:
+    """The recurrent model with its pretraining, whose micro-batches have no padding: the same bits."""
+    config = tiny_config(num_steps=4, experts=(), encoder="gru", num_neighbours=0)
+    config = replace(config, optimiser=replace(config.optimiser, pretraining_steps=2))
+    whole = fit(TASK, config, trainer=quiet_trainer(tmp_path), folder=tmp_path / "whole")
+    killed = tmp_path / "killed"
+    with pytest.raises(_Killed):
+        fit(TASK, config, trainer=quiet_trainer(killed, extra=(_KillAfter(5),)), folder=killed)
+    resumed = fit(TASK, config, trainer=quiet_trainer(killed), folder=killed, resume=True)
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(resumed)[name]), name
+
+
 def test_checkpoints_are_plain_dictionaries(tmp_path: Path) -> None:
     """They load with weights_only: nothing in them can run code."""
     fit(TASK, tiny_config(num_steps=4), trainer=quiet_trainer(tmp_path), folder=tmp_path)

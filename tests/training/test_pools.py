@@ -1,7 +1,7 @@
 """Which models are trained on packed events, and where."""
 
 import pytest
-from tasks import random_task, tiny_config
+from tasks import small_task, tiny_config
 
 from training.fitting import build_model
 from training.pools import PoolData
@@ -11,7 +11,7 @@ from training.task import Task
 @pytest.fixture(scope="module")
 def task() -> Task:
     """Return a task of random histories."""
-    return random_task()
+    return small_task()
 
 
 @pytest.mark.parametrize(
