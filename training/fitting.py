@@ -17,12 +17,13 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from training.blend.fitting import finish
+from training.compiled import CompiledLosses
 from training.fit_config import FitConfig
 from training.fit_encoding import fit_encoding
 from training.fitted import FILE_NAME, FittedModel
 from training.followers import Company, alone
 from training.model import SequenceModel, fit_target_scales
-from training.module import OptimiserConfig, TrainingModule
+from training.module import OptimiserConfig, TrainingModule, weighted_sums
 from training.pools import PoolData
 from training.settling import settled_model, settled_schedule
 from training.sharded import ShardedModule, is_sharded
@@ -141,7 +142,9 @@ def fit_weights(
             enable_model_summary=False,
         )
         kind = ShardedModule if is_sharded(maker.strategy) else TrainingModule
-        module = kind(model, config.optimiser, config.weights, seed=config.seed)
+        module = kind(
+            model, config.optimiser, config.weights, seed=config.seed, compiled=compiled_losses(task, config)
+        )
         maker.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     model = module.whole_model()
     return Weighted(model=model, train=train, validation=validation)
@@ -157,6 +160,14 @@ def build_model(task: Task, config: FitConfig, train: Readouts) -> SequenceModel
     scales = fit_target_scales(task.schema, train.labels, use_tied_amounts=config.model.use_tied_amounts)
     torch.manual_seed(config.seed)
     return SequenceModel(spec, settled, scales)
+
+
+def compiled_losses(task: Task, config: FitConfig) -> CompiledLosses | None:
+    """Return the step's losses to be compiled for every length that the store has; None where nobody asks."""
+    if config.compile is None:
+        return None
+    longest = min(config.encoding.max_events, int(np.diff(task.histories.offsets).max()))
+    return CompiledLosses(weighted_sums, backend=config.compile, longest=longest, batching=config.batching)
 
 
 def callbacks(optimiser: OptimiserConfig, folder: Path) -> list[Callback]:

@@ -3,12 +3,14 @@
 It deliberately does not know where pools come from, nor what becomes of the weights.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from jaxtyping import Float
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.autograd.profiler import record_function
@@ -16,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from holdfast.errors import ConfigError
 from training.batches import MicroBatch
+from training.compiled import CompiledLosses
 from training.losses import LabelTensors, LossWeights, loss_sums, part_weight
 from training.model import SequenceModel
 from training.ranks import add_gradients, added, own_gradients
@@ -112,7 +115,13 @@ class TrainingModule(pl.LightningModule):
     """Fits a :class:`SequenceModel` on pools of micro-batches."""
 
     def __init__(
-        self, model: SequenceModel, optimiser: OptimiserConfig, weights: LossWeights, *, seed: int
+        self,
+        model: SequenceModel,
+        optimiser: OptimiserConfig,
+        weights: LossWeights,
+        *,
+        seed: int,
+        compiled: CompiledLosses | None = None,
     ) -> None:
         """Keep the model and how it is fitted.
 
@@ -122,10 +131,12 @@ class TrainingModule(pl.LightningModule):
             weights: Of the parts of the loss.
             seed: Of dropout: together with the step it decides every mask, so that a resumed run
                 goes on as the killed one would have.
+            compiled: :func:`weighted_sums`, compiled, for training; None computes them as they stand.
         """
         super().__init__()
         self.automatic_optimization = False
         self.model, self.optimiser, self.weights, self.seed = model, optimiser, weights, seed
+        self._compiled = compiled
         self._validated: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
@@ -196,19 +207,25 @@ class TrainingModule(pl.LightningModule):
 
         The parts of a pool's micro-batches thus add up to the same loss, however it was split.
         """
-        sums = self._sums(batch, with_next_event=with_next_event)
+        sums = self._sums(batch, with_next_event=with_next_event, compiled=self._compiled)
         return {
             name: value / max(1e-6, sizes.num_events if name == "next_event" else sizes.weight)
             for name, value in sums.items()
         }
 
-    def _sums(self, batch: MicroBatch, *, with_next_event: bool) -> dict[str, Tensor]:
+    def _sums(
+        self, batch: MicroBatch, *, with_next_event: bool, compiled: CompiledLosses | None = None
+    ) -> dict[str, Tensor]:
         """Return the weighted parts of the loss, summed over a micro-batch."""
-        has_next_event = with_next_event and self.model.config.use_next_event
-        raw = self.model(batch.inputs, with_next_event=has_next_event)
+        settings = {
+            "model": self.model,
+            "parts": self.weights,
+            "with_next_event": with_next_event and self.model.config.use_next_event,
+        }
+        if compiled is not None:
+            return compiled(batch, **settings)
         labels = LabelTensors.of(batch.labels, like=batch.weights)
-        sums = loss_sums(raw, labels, batch.weights, self.weights, batch=batch.inputs)
-        return {name: part_weight(name, raw, self.weights) * total for name, (total, _) in sums.items()}
+        return weighted_sums(batch.inputs, labels, batch.weights, **settings)
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Backpropagate, under a name of its own in traces."""
@@ -226,6 +243,30 @@ class TrainingModule(pl.LightningModule):
             self.optimiser.learning_rate * self.optimiser.factor(self.global_step)
         )
         self.log_dict(named)
+
+
+def weighted_sums(
+    inputs: Mapping[str, Tensor],
+    labels: LabelTensors,
+    weights: Float[Tensor, "batch readout"],
+    *,
+    model: SequenceModel,
+    parts: LossWeights,
+    with_next_event: bool,
+) -> dict[str, Tensor]:
+    """Return the weighted parts of the loss, summed over a batch, by name.
+
+    Args:
+        inputs: Of the model.
+        labels: Of the batch's readouts.
+        weights: How much each readout counts.
+        model: Gives the outputs.
+        parts: How much each part counts.
+        with_next_event: Whether the auxiliary part is among them.
+    """
+    raw = model(inputs, with_next_event=with_next_event)
+    sums = loss_sums(raw, labels, weights, parts, batch=inputs)
+    return {name: part_weight(name, raw, parts) * total for name, (total, _) in sums.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -53,6 +53,8 @@ class RunConfig:
                 encoding=data.encoding,
                 blend=from_plain(BlendConfig, settings["blend"], where="blend"),
                 seed=int(settings["seed"]),
+                # Of runs before there was such a key, too.
+                compile=settings.get("compile"),
             ),
             evaluation=evaluation,
         )

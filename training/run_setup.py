@@ -137,6 +137,11 @@ def company(settings: DictConfig) -> Company:
     if is_sharded(trainer.strategy):
         check_shardable(ema_decay=settings.optimiser.ema_decay)
     num_processes = int(trainer.num_devices)
+    if num_processes == 1 and not is_sharded(trainer.strategy):
+        return alone
+    if settings.compile is not None:
+        limit = "it must be null with several devices or trainer=fsdp: one device compiles"
+        raise ConfigError("compile", settings.compile, limit)
     if num_processes == 1:
         return alone
     threads = settings.threads or max(1, torch.get_num_threads() // num_processes)

@@ -11,12 +11,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 
-from holdfast.errors import RunError
+from holdfast.errors import ConfigError, RunError
 from holdfast.plain import from_plain
 from training.data_config import DataConfig
 from training.entry import CONFIG_DIR
 from training.run_config import RunConfig
-from training.run_setup import loggers, plain, trainer_factory
+from training.run_setup import company, loggers, plain, trainer_factory
 from training.simulate.config import simulation_config
 from training.sweeps.proposals import ProposalConfig
 from training.sweeps.search import Objective
@@ -159,6 +159,13 @@ def test_the_trainer_for_several_devices_is_made_without_being_launched(quiet: t
     trainer = made(composed("train", "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", *quiet))
     assert trainer.world_size == 2
     assert type(trainer.strategy).__name__ == "DDPStrategy"
+
+
+def test_several_devices_do_not_compile(quiet: tuple[str, ...]) -> None:
+    """Said before any process is started."""
+    several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    with pytest.raises(ConfigError, match="compile"):
+        company(composed("train", *several, "model=transformer", "compile=inductor", *quiet))
 
 
 def test_the_default_loggers_write_into_the_run(quiet: tuple[str, ...], tmp_path: Path) -> None:

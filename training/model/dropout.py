@@ -14,13 +14,15 @@ _LEVELS = 256
 class Dropout(nn.Dropout):
     """``nn.Dropout``; on a CPU the probability is rounded to 256ths, and the scale follows what it then is.
 
-    PyTorch draws a number for every element there, which takes three times as long.
+    PyTorch draws a number for every element there, which takes three times as long. Within a compiled
+    graph it is ``nn.Dropout`` everywhere: the draws are part of the code that is made.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (the base class's)
         """Return the input in evaluation; in training with elements set to 0 and the others scaled up."""
         dropped = round(self.p * _LEVELS)
-        if not self.training or not dropped or dropped == _LEVELS or input.device.type != "cpu":
+        is_plain = not self.training or not dropped or dropped == _LEVELS
+        if is_plain or input.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(input)
         return cast("Tensor", _Dropped.apply(input, dropped))
 
