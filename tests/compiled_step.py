@@ -52,7 +52,7 @@ def main(encoder: str, backend: Any, folder: Path) -> None:
     (compiled,), model = made, fitted.model.train()
     after_training = compiled.num_graphs
 
-    settings = {"model": model, "parts": config.weights, "with_next_event": encoder != "none"}
+    settings: dict[str, Any] = {"model": model, "parts": config.weights, "with_next_event": encoder != "none"}
     pools = PoolData(task, config, model, train=fitted.train, validation=None).pools()
     batches = [batch for step in range(len(pools)) for batch in pools[step]]
     differences = []

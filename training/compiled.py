@@ -51,13 +51,14 @@ class CompiledLosses:
         self.shapes = shapes_of(longest=longest, event_budget=batching.event_budget)
         self.num_graphs = 0
         self._backend, self._batching = backend, batching
+        # By name in a dictionary, because the overloads of torch 2.13 leave these two out.
+        limits: dict[str, Any] = {"recompile_limit": MOST_GRAPHS, "isolate_recompiles": True}
         self._compiled = torch.compile(
             losses,
             fullgraph=True,
             dynamic=False,
             backend=self._counted(lookup_backend(backend)),
-            recompile_limit=MOST_GRAPHS,
-            isolate_recompiles=True,
+            **limits,
         )
         self._prepared: set[tuple[Any, ...]] = set()
 

@@ -217,7 +217,7 @@ class TrainingModule(pl.LightningModule):
         self, batch: MicroBatch, *, with_next_event: bool, compiled: CompiledLosses | None = None
     ) -> dict[str, Tensor]:
         """Return the weighted parts of the loss, summed over a micro-batch."""
-        settings = {
+        settings: dict[str, Any] = {
             "model": self.model,
             "parts": self.weights,
             "with_next_event": with_next_event and self.model.config.use_next_event,
