@@ -60,12 +60,13 @@ def feature_matrix(
         cutoff_us: Their cutoffs in UTC microseconds.
         weights: How much each counts where something is fitted on them.
     """
-    chunks = list(encoded_chunks(histories, spec, customer, cutoff_us))
+    values, ids = [], []
+    for chunk in encoded_chunks(histories, spec, customer, cutoff_us):
+        # Not the chunk, which holds the events of everybody in it: a gigabyte for 200,000 cutoffs.
+        values.append(chunk.readout_values)
+        ids.append(chunk.readout_ids)
     return FeatureMatrix(
-        values=np.concatenate([chunk.readout_values for chunk in chunks]),
-        names=feature_names(spec),
-        ids=np.concatenate([chunk.readout_ids for chunk in chunks]),
-        weights=weights,
+        values=np.concatenate(values), names=feature_names(spec), ids=np.concatenate(ids), weights=weights
     )
 
 
