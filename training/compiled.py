@@ -18,8 +18,9 @@ from torch._dynamo import lookup_backend, mark_dynamic
 from torch._dynamo.exc import TorchDynamoException
 
 from holdfast.errors import RunError
-from training.batches import LENGTH_GRID, BatchingConfig, MicroBatch
+from training.batches import BatchingConfig, MicroBatch
 from training.losses import LabelTensors
+from training.splitting import LENGTH_GRID
 
 COMPILE_BACKENDS = ("inductor", "aot_eager", "eager")
 """What makes code of a graph; the last two only run it, for tests and for finding faults."""
