@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo import lookup_backend, mark_dynamic
+from torch._dynamo import lookup_backend, maybe_mark_dynamic
 from torch._dynamo.exc import TorchDynamoException
 
 from holdfast.errors import RunError
@@ -103,7 +103,7 @@ class CompiledLosses:
         wide = widened(batch, num_segments=sizes[bisect_left(sizes, num)], num_readouts=num_readouts)
         labels = LabelTensors.of(wide.labels, like=wide.weights)
         for tensor in (*wide.inputs.values(), *_tensors(labels), wide.weights):
-            mark_dynamic(tensor, 0)
+            maybe_mark_dynamic(tensor, 0)
         try:
             return self._compiled(wide.inputs, labels, wide.weights, **settings)
         except TorchDynamoException as error:
