@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._dynamo import lookup_backend, maybe_mark_dynamic
-from torch._dynamo.exc import TorchDynamoException
 
 from holdfast.errors import RunError
 from training.batches import BatchingConfig, MicroBatch
@@ -89,11 +88,20 @@ class CompiledLosses:
     def _prepare(self, batch: MicroBatch, settings: Mapping[str, Any]) -> None:
         began = perf_counter()
         _log.info("compile: %s makes graphs for %d shapes of a batch", self._backend, len(self.shapes))
-        for num_segments, length in self.shapes:
-            # Backward as well: its code is made when it is first asked for. Of padding alone no loss is
-            # anything but 0, and so is what it adds to gradients.
-            sums = self._run(padding_like(batch, num_segments=num_segments, length=length), settings)
-            torch.stack(list(sums.values())).sum().backward()
+        try:
+            for num_segments, length in self.shapes:
+                # Backward as well: its code is made when it is first asked for. Of padding alone no loss is
+                # anything but 0, and so is what it adds to gradients.
+                sums = self._run(padding_like(batch, num_segments=num_segments, length=length), settings)
+                torch.stack(list(sums.values())).sum().backward()
+        except RuntimeError as error:
+            # Whatever the compiler raises, forward or backward, is one: it has no base of its own.
+            found = getattr(error, "inner_exception", None) or error.__cause__ or error
+            reason = (str(found).strip() or type(found).__name__).splitlines()[0]
+            raise RunError(
+                f"compile={self._backend}: PyTorch cannot compile the step here: {reason}; "
+                "compile=null does without"
+            ) from error
         _log.info("compile: %d graphs took %.0f s", self.num_graphs, perf_counter() - began)
 
     def _run(self, batch: MicroBatch, settings: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -104,15 +112,7 @@ class CompiledLosses:
         labels = LabelTensors.of(wide.labels, like=wide.weights)
         for tensor in (*wide.inputs.values(), *_tensors(labels), wide.weights):
             maybe_mark_dynamic(tensor, 0)
-        try:
-            return self._compiled(wide.inputs, labels, wide.weights, **settings)
-        except TorchDynamoException as error:
-            found = getattr(error, "inner_exception", None) or error.__cause__ or error
-            reason = str(found).strip().splitlines()[0]
-            raise RunError(
-                f"compile={self._backend}: PyTorch cannot compile the step here: {reason}; "
-                "compile=null does without"
-            ) from error
+        return self._compiled(wide.inputs, labels, wide.weights, **settings)
 
     def _counted(self, backend: Callable[..., Any]) -> Callable[..., Any]:
         def compile_counted(graph: torch.fx.GraphModule, inputs: list[Any]) -> Any:

@@ -116,6 +116,20 @@ def test_a_missing_compiler_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_backward_pass_without_code_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiler makes it when it is first asked for, after the forward pass has succeeded."""
+
+    def fail(_: Tensor) -> None:
+        raise RuntimeError("C++ compile error\nwith many lines")
+
+    monkeypatch.setattr(Tensor, "backward", fail)
+    with pytest.raises(
+        RunError, match=r"compile=eager: .* here: C\+\+ compile error; compile=null"
+    ) as caught:
+        compiled()(batch(3, 8, 2), factor=nn.Parameter(torch.ones(())))
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("backend", "encoder"), [("inductor", "gru"), ("fastest", "transformer")])
 def test_what_cannot_be_compiled_is_refused(backend: str, encoder: str) -> None:
     """The recurrent encoder is a loop and no graph; an unknown backend is named."""
