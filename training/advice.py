@@ -26,6 +26,9 @@ RICH_TYPES = 8
 DENSE_EVENTS = 200
 """Median events at a cutoff from which on the default length of a history cuts many of them off."""
 
+MANY_CUSTOMERS = 10_000
+"""Customers to learn from above which the default limit of steps ends training early."""
+
 YEAR_DAYS = 365.25
 SEASONAL_YEARS = 3.0
 """Years in front of the test from which on two earlier ones have the same day with a whole window."""
@@ -145,3 +148,8 @@ def suited(figures: DataFigures) -> Iterator[tuple[str, str]]:
         yield "rich", f"{figures.num_event_types} event types (at least {RICH_TYPES})"
     if figures.events[1] >= DENSE_EVENTS:
         yield "dense", f"a median of {figures.events[1]} events at a cutoff (at least {DENSE_EVENTS})"
+    if figures.num_training_customers >= MANY_CUSTOMERS:
+        yield (
+            "many",
+            f"{figures.num_training_customers:,} customers to learn from (at least {MANY_CUSTOMERS:,})",
+        )

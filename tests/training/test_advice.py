@@ -52,6 +52,7 @@ def test_the_figures_are_those_of_the_training_cutoffs() -> None:
         ({"num_event_types": 20}, ["rich"]),
         ({"events": (20, 400, 900)}, ["dense"]),
         ({"num_event_types": 20, "events": (20, 400, 900)}, ["rich", "dense"]),
+        ({"num_customers": 20_000, "num_training_customers": 12_000}, ["many"]),
     ],
 )
 def test_an_experiment_is_named_for_its_kind_of_data(changes: dict, names: list[str]) -> None:
