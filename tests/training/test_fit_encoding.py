@@ -37,6 +37,14 @@ def test_nothing_after_the_last_training_cutoff_is_looked_at() -> None:
     assert "complaint" not in fitted(changed).event_type.values
 
 
+def test_the_spec_does_not_depend_on_how_much_is_encoded_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Histories are encoded in parts, so that memory is bounded; a readout's features are its own."""
+    histories = random_histories(np.random.default_rng(3), 60)
+    whole = fitted(histories)
+    monkeypatch.setattr("training.fit_encoding.READOUTS_AT_ONCE", 7)
+    assert fitted(histories) == whole
+
+
 def test_the_spec_survives_json_to_the_last_bit() -> None:
     """What the manifest carries is the spec itself."""
     import json

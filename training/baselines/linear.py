@@ -48,10 +48,13 @@ class Design:
 
     def columns(self, features: FeatureMatrix) -> Float64[ndarray, "readout column"]:
         """Return the regressors."""
-        scaled = (features.values - np.array(self.mean)) / np.array(self.std)
+        # In place: of 200,000 readouts every further copy is a quarter of a gigabyte.
+        scaled = features.values.astype(np.float64)
+        scaled -= np.array(self.mean)
+        scaled /= np.array(self.std)
         # A straight line is not to be trusted beyond what it was fitted on.
-        scaled = np.clip(scaled, -MOST_STANDARD_DEVIATIONS, MOST_STANDARD_DEVIATIONS)
-        return np.column_stack([scaled, self.categories.columns(features)]).astype(np.float64)
+        np.clip(scaled, -MOST_STANDARD_DEVIATIONS, MOST_STANDARD_DEVIATIONS, out=scaled)
+        return np.column_stack([scaled, self.categories.columns(features)]).astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
