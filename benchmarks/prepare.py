@@ -124,21 +124,18 @@ def measure_simulated(num_events: int, folder: Path, *, repeats: int) -> list[Fi
     return [
         Figure(name=name, value=rate, unit="events/s", goal=EVENTS_PER_SECOND_GOAL, better="higher"),
         Figure(name=f"{name}: peak memory", value=peak, unit="MiB", goal=None, better="lower"),
-        Figure(
-            name="simulating them, without the truth",
-            value=made.value / made.seconds,
-            unit="events/s",
-            goal=None,
-            better="higher",
-        ),
-        Figure(
-            name="simulating them: peak memory",
-            value=made.peak_bytes / MEBIBYTE,
-            unit="MiB",
-            goal=None,
-            better="lower",
-        ),
+        *_simulating(made),
     ]
+
+
+def _simulating(made: ChildRun[int]) -> tuple[Figure, Figure]:
+    rate, peak = made.value / made.seconds, made.peak_bytes / MEBIBYTE
+    return (
+        Figure(
+            name="simulating them, without the truth", value=rate, unit="events/s", goal=None, better="higher"
+        ),
+        Figure(name="simulating them: peak memory", value=peak, unit="MiB", goal=None, better="lower"),
+    )
 
 
 def measure_large(folder: Path, *, repeats: int) -> list[Figure]:
@@ -184,20 +181,7 @@ def measure_large(folder: Path, *, repeats: int) -> list[Figure]:
             goal=TRAINING_PEAK_GOAL_MEBIBYTES,
             better="lower",
         ),
-        Figure(
-            name="simulating them, without the truth",
-            value=made.value / made.seconds,
-            unit="events/s",
-            goal=None,
-            better="higher",
-        ),
-        Figure(
-            name="simulating them: peak memory",
-            value=made.peak_bytes / MEBIBYTE,
-            unit="MiB",
-            goal=None,
-            better="lower",
-        ),
+        *_simulating(made),
     ]
 
 

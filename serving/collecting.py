@@ -1,7 +1,7 @@
 """How Python's collector of cycles behaves while calls are answered.
 
 It deliberately knows nothing of what is collected. A full collection looks at every object that the
-libraries and the model brought along: 50 ms in which no call goes on, once in a thousand calls or so.
+libraries and the model brought along, and no call goes on meanwhile.
 """
 
 import gc

@@ -4,7 +4,7 @@ It deliberately does not know the model. What step ``k`` trains on depends on th
 alone, so a run that was killed goes on with exactly the batches it would have had.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -156,7 +156,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         self._customers, self._draw, self._label, self._weigh = customers, draw, label, weigh
         self._num_steps = num_steps
         self._rank, self._num_ranks = rank, num_ranks
-        self._split = packed_batches if is_packed else micro_batches
+        self._is_packed = is_packed
         self._pools_per_epoch = max(1, len(customers) // config.pool_customers)
 
     @property
@@ -194,7 +194,8 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         labels = self._label(people[position], cutoff_us)
         with record_function("encode"):
             encoded, weights = encode(own, cutoffs, self._spec), self._weigh(cutoff_us)
-        pool = self._split(encoded, labels, self._config.event_budget, weights=weights, rng=rng)
+        budget, is_packed = self._config.event_budget, self._is_packed
+        pool = micro_batches(encoded, labels, budget, weights=weights, is_packed=is_packed, rng=rng)
         return pool if has_share else [weightless(batch) for batch in pool]
 
     def _pool(self, step: int) -> Int64[ndarray, " pool"]:
@@ -205,13 +206,14 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         return np.sort(self._customers[order[position * size : (position + 1) * size]])
 
 
-@record_function("pad")
+@record_function("split")
 def micro_batches(
     encoded: Encoded,
     labels: Labels,
     event_budget: int,
     *,
     weights: Float32[ndarray, " readout"],
+    is_packed: bool = False,
     rng: np.random.Generator | None = None,
 ) -> list[MicroBatch]:
     """Split encoded segments and their labels into micro-batches.
@@ -219,62 +221,39 @@ def micro_batches(
     Args:
         encoded: Ragged inputs.
         labels: One per readout, in the same order.
-        event_budget: Padded events of a micro-batch.
+        event_budget: Events of a micro-batch, padding included.
         weights: One per readout, in the same order.
-        rng: See :func:`split_by_length`.
+        is_packed: Whether events are packed; if not, they are padded to rows.
+        rng: Breaks ties between equal lengths at random; None keeps their order.
 
     Returns:
         Micro-batches that hold every segment once.
     """
     num_readouts = np.diff(encoded.readout_offsets)
-    batches = []
-    for segments, length in split_by_length(encoded.lengths, event_budget, rng):
-        most = int(num_readouts[segments].max())
-        arrays = pad_many(encoded, segments, length=length, num_readouts=most)
-        batches.append(_micro_batch(arrays, encoded, segments, labels, weights))
-    return batches
-
-
-@record_function("pack")
-def packed_batches(
-    encoded: Encoded,
-    labels: Labels,
-    event_budget: int,
-    *,
-    weights: Float32[ndarray, " readout"],
-    rng: np.random.Generator | None = None,
-) -> list[MicroBatch]:
-    """Split encoded segments and their labels into micro-batches of packed events.
-
-    Args:
-        encoded: Ragged inputs.
-        labels: One per readout, in the same order.
-        event_budget: Events of a micro-batch.
-        weights: One per readout, in the same order.
-        rng: See :func:`split_evenly`.
-
-    Returns:
-        Micro-batches that hold every segment once.
-    """
-    num_readouts = np.diff(encoded.readout_offsets)
-    batches = []
-    for segments in split_evenly(encoded.lengths, event_budget, rng):
-        arrays = pack_many(encoded, segments, num_readouts=int(num_readouts[segments].max()))
-        batches.append(_micro_batch(arrays, encoded, segments, labels, weights))
-    return batches
-
-
-def _micro_batch(
-    arrays: Mapping[str, ndarray], encoded: Encoded, segments: ndarray, labels: Labels, weights: ndarray
-) -> MicroBatch:
-    return MicroBatch(
-        inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
-        labels=labels.take(arrays["readout_row"].reshape(-1)),
-        weights=torch.from_numpy(weights[arrays["readout_row"]] * arrays["readout_is_real"]),
-        num_readouts=int(np.diff(encoded.readout_offsets)[segments].sum()),
-        num_events=int(encoded.lengths[segments].sum()),
-        num_padded=arrays["event_days"].size,
+    parts: Iterable[tuple[ndarray, int | None]] = (
+        ((segments, None) for segments in split_evenly(encoded.lengths, event_budget, rng))
+        if is_packed
+        else split_by_length(encoded.lengths, event_budget, rng)
     )
+    batches = []
+    for segments, length in parts:
+        most = int(num_readouts[segments].max())
+        arrays = (
+            pack_many(encoded, segments, num_readouts=most)
+            if length is None
+            else pad_many(encoded, segments, length=length, num_readouts=most)
+        )
+        batches.append(
+            MicroBatch(
+                inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
+                labels=labels.take(arrays["readout_row"].reshape(-1)),
+                weights=torch.from_numpy(weights[arrays["readout_row"]] * arrays["readout_is_real"]),
+                num_readouts=int(num_readouts[segments].sum()),
+                num_events=int(encoded.lengths[segments].sum()),
+                num_padded=arrays["event_days"].size,
+            )
+        )
+    return batches
 
 
 def weightless(batch: MicroBatch) -> MicroBatch:

@@ -3,14 +3,13 @@
 It deliberately sees no label and no event after the last training cutoff.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from holdfast.encoding import Cutoffs, EncodingSpec, NumericScale, ReadoutSpec
+from holdfast.encoding import EncodingSpec, NumericScale, ReadoutSpec
 from holdfast.encoding.events import encode_events
 from holdfast.encoding.readouts import Asked, feature_names, raw_readout_values
 from holdfast.encoding.scaling import signed_log
@@ -19,14 +18,10 @@ from holdfast.errors import ConfigError
 from holdfast.histories import AttributeVersions, CodedColumn, Histories
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
 from holdfast.vocabulary import FIRST_REAL_ID, Vocabulary
-from training.pages import release, release_pages
+from training.pages import in_parts, release
 
 MAX_SAMPLE = 1_000_000
 """Values that a scale and its bins are fitted on, at most; drawn without regard to order."""
-
-READOUTS_AT_ONCE = 2_048
-"""Readouts whose histories are encoded at a time, to fit the scales of readout features: 20,000 with long
-histories would take two gigabytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -207,28 +202,18 @@ def _with_readout_scales(
     cutoff_us: Int64[ndarray, " readout"],
     num_bins: int,
 ) -> EncodingSpec:
-    parts = [slice(start, start + READOUTS_AT_ONCE) for start in range(0, len(customer), READOUTS_AT_ONCE)]
-    found = [_raw_readout_values(spec, histories, customer[part], cutoff_us[part]) for part in parts]
+    found = []
+    for own, cutoffs in in_parts(histories, customer, cutoff_us):
+        windows = windows_of(
+            own,
+            cutoffs,
+            max_events=spec.max_events,
+            history_days=spec.history_days,
+            trailing_days=spec.readout.windows_days,
+        )
+        asked = Asked.of(own, cutoffs.time_us, windows)
+        found.append(raw_readout_values(own, encode_events(own, spec), asked, spec))
     columns = [np.concatenate(pieces) for pieces in zip(*found, strict=True)]
     assert len(columns) == len(feature_names(spec))
     scales = tuple(_scale(column[~np.isnan(column)], num_bins) for column in columns)
     return replace(spec, readout=replace(spec.readout, scales=scales))
-
-
-def _raw_readout_values(
-    spec: EncodingSpec,
-    histories: Histories,
-    customer: Int64[ndarray, " readout"],
-    cutoff_us: Int64[ndarray, " readout"],
-) -> Sequence[ndarray]:
-    people, position = np.unique(customer, return_inverse=True)
-    own = histories.take(people)
-    release_pages(histories)
-    windows = windows_of(
-        own,
-        Cutoffs.one_each(position.astype(np.int64), cutoff_us),
-        max_events=spec.max_events,
-        history_days=spec.history_days,
-        trailing_days=spec.readout.windows_days,
-    )
-    return list(raw_readout_values(own, encode_events(own, spec), Asked.of(own, cutoff_us, windows), spec))

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from holdfast.encoding import Cutoffs, EncodingSpec, encode
+from holdfast.encoding import EncodingSpec, encode
 from holdfast.encoding.encode import Encoded
 from holdfast.encoding.padding import pad_many
 from holdfast.encoding.readouts import feature_names
@@ -18,11 +18,8 @@ from holdfast.histories import Histories
 from training.baselines import FeatureMatrix
 from training.model import RawOutputs, SequenceModel
 from training.model.outputs import concatenate
-from training.pages import release_pages
+from training.pages import in_parts
 from training.splitting import split_by_length
-
-READOUTS_AT_ONCE = 4_096
-"""Cutoffs encoded at a time: bounds the memory, whatever is asked."""
 
 
 def encoded_chunks(
@@ -32,12 +29,8 @@ def encoded_chunks(
     cutoff_us: Int64[ndarray, " readout"],
 ) -> Iterator[Encoded]:
     """Encode cutoffs one by one, a bounded number at a time, in the order given."""
-    for start in range(0, len(customer), READOUTS_AT_ONCE):
-        part = slice(start, start + READOUTS_AT_ONCE)
-        people, position = np.unique(customer[part], return_inverse=True)
-        cutoffs = Cutoffs.one_each(position.astype(np.int64), cutoff_us[part])
-        yield encode(histories.take(people), cutoffs, spec)
-        release_pages(histories)
+    for own, cutoffs in in_parts(histories, customer, cutoff_us):
+        yield encode(own, cutoffs, spec)
 
 
 def feature_matrix(
@@ -62,7 +55,7 @@ def feature_matrix(
     """
     values, ids = [], []
     for chunk in encoded_chunks(histories, spec, customer, cutoff_us):
-        # Not the chunk, which holds the events of everybody in it: a gigabyte for 200,000 cutoffs.
+        # Not the chunk: it holds the events of everybody in it.
         values.append(chunk.readout_values)
         ids.append(chunk.readout_ids)
     return FeatureMatrix(

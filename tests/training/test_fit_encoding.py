@@ -41,7 +41,7 @@ def test_the_spec_does_not_depend_on_how_much_is_encoded_at_a_time(monkeypatch: 
     """Histories are encoded in parts, so that memory is bounded; a readout's features are its own."""
     histories = random_histories(np.random.default_rng(3), 60)
     whole = fitted(histories)
-    monkeypatch.setattr("training.fit_encoding.READOUTS_AT_ONCE", 7)
+    monkeypatch.setattr("training.pages.READOUTS_AT_ONCE", 7)
     assert fitted(histories) == whole
 
 

@@ -11,7 +11,7 @@ from holdfast.errors import ConfigError
 from training.fitting import fit
 from training.profiling import FOLDER, TABLE_NAME, TRACE_NAME, action_at, profiling
 
-PHASES = {"draw", "encode", "pad", "forward", "backward", "Optimizer.step#AdamW.step"}
+PHASES = {"draw", "encode", "split", "forward", "backward", "Optimizer.step#AdamW.step"}
 
 
 def test_a_trace_names_the_phases_of_a_step(tmp_path: Path) -> None:

@@ -12,9 +12,7 @@ from numpy import ndarray
 
 from holdfast.histories import CodedColumn, Histories, prefix_sum, search_sorted
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
-
-READOUTS_AT_ONCE = 16_384
-"""Readouts whose customers' events are held at a time."""
+from training.pages import in_parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +55,10 @@ def standing_of(
         customer: Positions in the histories; each eligible at its cutoff.
         cutoff_us: UTC microseconds.
     """
-    parts = []
-    for start in range(0, len(customer), READOUTS_AT_ONCE):
-        chunk = slice(start, start + READOUTS_AT_ONCE)
-        people, position = np.unique(customer[chunk], return_inverse=True)
-        parts.append(_standing(histories.take(people), schema, position.astype(np.int64), cutoff_us[chunk]))
+    parts = [
+        _standing(own, schema, cutoffs.customer, cutoffs.time_us)
+        for own, cutoffs in in_parts(histories, customer, cutoff_us)
+    ]
 
     def joined(name: str) -> ndarray:
         return np.concatenate([getattr(part, name) for part in parts])

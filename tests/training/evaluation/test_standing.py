@@ -8,7 +8,6 @@ import pytest
 from builders import CHANNELS, DAY, EVENT_TYPES, REGIONS, START_US, random_histories, small_schema
 from holdfast.histories import ALWAYS_US, AttributeVersions, CodedColumn, Histories
 from holdfast.vocabulary import Dictionary
-from training.evaluation import standing
 from training.evaluation.standing import standing_of
 
 
@@ -72,7 +71,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     customer = rng.choice(bought, 60)
     cutoff_us = histories.occurred_at_us[histories.offsets[customer + 1] - 1] + 3 * DAY
     whole = standing_of(histories, small_schema(), customer, cutoff_us)
-    monkeypatch.setattr(standing, "READOUTS_AT_ONCE", 7)
+    monkeypatch.setattr("training.pages.READOUTS_AT_ONCE", 7)
     parts = standing_of(histories, small_schema(), customer, cutoff_us)
     np.testing.assert_array_equal(whole.tenure_days, parts.tenure_days)
     np.testing.assert_array_equal(whole.num_activity, parts.num_activity)
