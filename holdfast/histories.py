@@ -11,13 +11,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int32, Int64
 from numpy import ndarray
 
+from holdfast.native import native
 from holdfast.vocabulary import Dictionary
 
 ALWAYS_US = np.iinfo(np.int64).min
 """``valid_from`` of an attribute version that has always been valid."""
-
-_KEY_BITS, _MAX_KEYED_RANGES = 53, 512
-"""Every plausible time, and the number of a range in front of it, fit into an int64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,41 +167,35 @@ def search_sorted(
     Returns:
         Rows in ``[starts, ends]``.
     """
-    if len(starts) <= _MAX_KEYED_RANGES and _is_tiled(values, starts, ends):
-        return _searched_by_key(values, ends - starts, queries)
-    low = np.empty(queries.shape, dtype=np.int64)
-    low[...] = starts
-    newest = ends - 1
-    # Steps of halving length for all queries together: a handful of plain passes over the queries
-    # costs less than keeping track of which of them are already answered.
-    step = 1 << int(np.maximum.reduce(ends - starts, initial=0)).bit_length() >> 1
-    while step:
-        probe = low + (step - 1)
-        # Never beyond the own range: the pages of other customers may not be in memory.
-        np.minimum(probe, newest, out=probe)
-        np.add(low, step, out=low, where=values.take(probe) <= queries)
-        step >>= 1
-    # Whose range is wholly before the query has stepped past its end.
-    np.minimum(low, ends, out=low)
-    return low
-
-
-def _is_tiled(values: ndarray, starts: ndarray, ends: ndarray) -> bool:
-    """Return whether the ranges lie one behind the other over all values, which fit into a key."""
-    is_whole = len(starts) and starts[0] == 0 and ends[-1] == len(values)
-    return bool(is_whole and (starts[1:] == ends[:-1]).all() and not (values >> _KEY_BITS).any())
-
-
-def _searched_by_key(values: ndarray, lengths: ndarray, queries: ndarray) -> Int64[ndarray, "*several range"]:
-    """Search one ascending column of keys, each the number of a range in front of a value.
-
-    For the customers of a request this takes a third of the calls that a search step by step does.
-    """
-    number = np.arange(len(lengths), dtype=np.int64) << _KEY_BITS
-    keys = values + number.repeat(lengths)
-    # What ndarray.clip does, which spends more time in Python than here.
-    asked = np.maximum(queries, -1)
-    np.minimum(asked, (1 << _KEY_BITS) - 1, out=asked)
-    asked += number
-    found: ndarray = keys.searchsorted(asked, side="right")
+    found = np.empty(queries.shape, dtype=np.int64)
+    several = queries.reshape(-1, len(starts)) if len(starts) else queries.reshape(0, 0)
+    _search(
+        np.ascontiguousarray(values),
+        np.ascontiguousarray(starts),
+        np.ascontiguousarray(ends),
+        np.ascontiguousarray(several),
+        found.reshape(several.shape),
+    )
     return found
+
+
+@native("found")
+def _search(
+    values: Int64[ndarray, " event"],
+    starts: Int64[ndarray, " range"],
+    ends: Int64[ndarray, " range"],
+    queries: Int64[ndarray, "several range"],
+    found: Int64[ndarray, "several range"],
+) -> None:
+    for line in range(queries.shape[0]):
+        for place in range(queries.shape[1]):
+            query = queries[line, place]
+            # Never beyond the own range: the pages of other customers may not be in memory.
+            low, high = starts[place], ends[place]
+            while low < high:
+                middle = (low + high) >> 1
+                if values[middle] <= query:
+                    low = middle + 1
+                else:
+                    high = middle
+            found[line, place] = low

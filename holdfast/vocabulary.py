@@ -48,9 +48,7 @@ class Vocabulary:
 
     values: tuple[str, ...]
     _ids: dict[str, int] = field(init=False, repr=False, compare=False)
-    _tables: "WeakKeyDictionary[Dictionary, tuple[ndarray, bool]]" = field(
-        init=False, repr=False, compare=False
-    )
+    _tables: "WeakKeyDictionary[Dictionary, ndarray]" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Index the values.
@@ -82,18 +80,13 @@ class Vocabulary:
         Returns:
             Ids: 1 for missing values and strings not seen in training.
         """
-        return self._table(dictionary)[0].take(codes)
+        return self.table(dictionary).take(codes)
 
-    def knows_all(self, dictionary: Dictionary) -> bool:
-        """Return whether every string of a dictionary was seen in training."""
-        return self._table(dictionary)[1]
-
-    def _table(self, dictionary: Dictionary) -> tuple[ndarray, bool]:
-        """Return the ids by code, and whether none of them is unknown, from memory if possible."""
+    def table(self, dictionary: Dictionary) -> Int64[ndarray, " code_plus_1"]:
+        """Return the id of every code of a dictionary, and behind them that of a missing value."""
         found = self._tables.get(dictionary)
         if found is None:
-            ids = [self.id_of(value) for value in dictionary.values]
             # The last row answers code -1, so that missing needs no branch.
-            found = np.array([*ids, UNKNOWN_ID], dtype=np.int64), UNKNOWN_ID not in ids
+            found = np.array([*map(self.id_of, dictionary.values), UNKNOWN_ID], dtype=np.int64)
             self._tables[dictionary] = found
         return found

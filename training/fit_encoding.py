@@ -10,10 +10,9 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from holdfast.encoding import EncodingSpec, NumericScale, ReadoutSpec
-from holdfast.encoding.events import encode_events
-from holdfast.encoding.readouts import Asked, feature_names, raw_readout_values
+from holdfast.encoding.encode import raw_features
+from holdfast.encoding.readouts import feature_names
 from holdfast.encoding.scaling import signed_log
-from holdfast.encoding.windows import windows_of
 from holdfast.errors import ConfigError
 from holdfast.histories import AttributeVersions, CodedColumn, Histories
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
@@ -202,18 +201,8 @@ def _with_readout_scales(
     cutoff_us: Int64[ndarray, " readout"],
     num_bins: int,
 ) -> EncodingSpec:
-    found = []
-    for own, cutoffs in in_parts(histories, customer, cutoff_us):
-        windows = windows_of(
-            own,
-            cutoffs,
-            max_events=spec.max_events,
-            history_days=spec.history_days,
-            trailing_days=spec.readout.windows_days,
-        )
-        asked = Asked.of(own, cutoffs.time_us, windows)
-        found.append(raw_readout_values(own, encode_events(own, spec), asked, spec))
-    columns = [np.concatenate(pieces) for pieces in zip(*found, strict=True)]
+    found = [raw_features(own, cutoffs, spec) for own, cutoffs in in_parts(histories, customer, cutoff_us)]
+    columns = np.concatenate(found).T
     assert len(columns) == len(feature_names(spec))
     scales = tuple(_scale(column[~np.isnan(column)], num_bins) for column in columns)
     return replace(spec, readout=replace(spec.readout, scales=scales))

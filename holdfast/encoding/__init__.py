@@ -6,7 +6,6 @@ one request take the same path, and no other code turns events into model inputs
     windows   which events a cutoff sees
     events    what the model is told about one event
     readouts  what it is told about a cutoff: recency, tenure, windowed sums
-    tallies   events by type before the rows that cutoffs ask about
     encode    the three together, every event once
     padding   segments to rectangular tensors, by name
     spec      everything fitted on training history, as plain JSON

@@ -6,11 +6,11 @@ It deliberately does not know tensors, batches or labels: see :mod:`holdfast.enc
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from holdfast.encoding.events import Events, days_since_origin, encode_events
-from holdfast.encoding.readouts import Asked, readout_ids, readout_values
+from holdfast.encoding.events import Events, days_since_origin, encode_events, numeric_fields
+from holdfast.encoding.readouts import Asked, raw_readouts, readout_values
 from holdfast.encoding.scaling import calendar
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.encoding.windows import Cutoffs, Windows, windows_of, without_unseen
@@ -75,6 +75,54 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
     Returns:
         Model inputs, segment after segment.
     """
+    seen = _look(histories, cutoffs, spec)
+    events, windows = seen.events, seen.windows
+    segment_start = windows.segment_start.repeat(cutoffs.per_segment)
+    return Encoded(
+        events=events,
+        segment_start=windows.segment_start,
+        segment_end=windows.segment_end,
+        readout_offsets=cutoffs.offsets,
+        readout_ids=seen.readout_ids,
+        readout_values=readout_values(seen.raw, spec),
+        readout_calendar=calendar(cutoffs.time_us),
+        readout_days=days_since_origin(cutoffs.time_us, spec),
+        readout_visible=np.maximum(windows.end - segment_start, 0),
+        num_used=windows.end - windows.start,
+        num_truncated=windows.start - windows.first,
+        num_after=windows.last - windows.end,
+        num_unknown=events.num_unknown.take(windows.segment_end)
+        - events.num_unknown.take(windows.segment_start),
+    )
+
+
+def raw_features(
+    histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec
+) -> Float64[ndarray, "readout feature"]:
+    """Return what :func:`encode` gives as ``readout_values`` in its own units: what scales are fitted on.
+
+    Args:
+        histories: Flat columns, sorted by time within a customer.
+        cutoffs: Cutoffs in segments.
+        spec: The encoding; its readout scales are not looked at.
+
+    Returns:
+        One column per :func:`holdfast.encoding.readouts.feature_names`, NaN where a value is missing.
+    """
+    return _look(histories, cutoffs, spec).raw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """What cutoffs see, before it is scaled."""
+
+    events: Events
+    windows: Windows
+    raw: Float64[ndarray, "readout feature"]
+    readout_ids: Int64[ndarray, "readout readout_id_column"]
+
+
+def _look(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> _Seen:
     windows = windows_of(
         histories,
         cutoffs,
@@ -83,28 +131,8 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
         trailing_days=spec.readout.windows_days,
     )
     histories, windows = without_unseen(histories, cutoffs, windows)
-    events = encode_events(histories, spec)
+    numeric = numeric_fields(histories, spec.schema.numeric_fields)
+    events = encode_events(histories, numeric, spec)
     asked = Asked.of(histories, cutoffs.time_us, windows)
-    segment_start = windows.segment_start.repeat(cutoffs.per_segment)
-    return Encoded(
-        events=events,
-        segment_start=windows.segment_start,
-        segment_end=windows.segment_end,
-        readout_offsets=cutoffs.offsets,
-        readout_ids=readout_ids(histories, events, asked, spec),
-        readout_values=readout_values(histories, events, asked, spec),
-        readout_calendar=calendar(cutoffs.time_us),
-        readout_days=days_since_origin(cutoffs.time_us, spec),
-        readout_visible=np.maximum(windows.end - segment_start, 0),
-        num_used=windows.end - windows.start,
-        num_truncated=windows.start - windows.first,
-        num_after=windows.last - windows.end,
-        num_unknown=_num_unknown(events, windows),
-    )
-
-
-def _num_unknown(events: Events, windows: Windows) -> ndarray:
-    if events.num_unknown is None:
-        return np.zeros(len(windows.segment_end), dtype=np.int64)
-    unknown: ndarray = events.num_unknown[windows.segment_end] - events.num_unknown[windows.segment_start]
-    return unknown
+    raw, readout_ids = raw_readouts(histories, numeric, events.ids, asked, spec)
+    return _Seen(events=events, windows=windows, raw=raw, readout_ids=readout_ids)

@@ -1,25 +1,27 @@
 """What the model is told about a cutoff: recency, tenure, gaps and windowed sums.
 
-It deliberately sees nothing but the events of :mod:`holdfast.encoding.windows`. Sums are
-differences of int64 prefix sums, so a cutoff's features do not depend on the other customers.
+It deliberately sees nothing but the events of :mod:`holdfast.encoding.windows`, one customer's at a time.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float32, Float64, Int64, Shaped
 from numpy import ndarray
 
-from holdfast.encoding.events import Events
-from holdfast.encoding.scaling import clip_scaled, signed_log
+from holdfast.encoding.scaling import signed_log, standardise
 from holdfast.encoding.spec import EncodingSpec
-from holdfast.encoding.tallies import TypeTallies, tally_types
 from holdfast.encoding.windows import Windows
 from holdfast.histories import Histories, search_sorted
+from holdfast.native import native
 from holdfast.schema import MICROSECONDS_PER_DAY
-from holdfast.vocabulary import FIRST_REAL_ID, MISSING_CODE
+from holdfast.vocabulary import FIRST_REAL_ID, MISSING_CODE, PADDING_ID
 
+MICROSECONDS_PER_MINUTE = 60_000_000
 MINUTES_PER_DAY = 1_440
+
+MAX_FIXED_POINT = 2.0**50
+"""Values in whole quanta are held within this, so that 4,096 of them fit into an int64."""
 
 RHYTHM_NAMES = (
     "recency_days",
@@ -30,6 +32,7 @@ RHYTHM_NAMES = (
     "gap_last_days",
     "recency_over_gap",
 )
+NUM_RHYTHM = len(RHYTHM_NAMES)
 
 
 def feature_names(spec: EncodingSpec) -> tuple[str, ...]:
@@ -73,146 +76,179 @@ class Asked:
 
 
 def readout_values(
-    histories: Histories, events: Events, asked: Asked, spec: EncodingSpec
+    raw: Float64[ndarray, "readout feature"], spec: EncodingSpec
 ) -> Float32[ndarray, "readout feature"]:
-    """Return the scaled features of every cutoff.
+    """Return the features of every cutoff (:func:`raw_readouts`) as model inputs."""
+    scaled = np.empty(raw.shape, dtype=np.float32)
+    standardise(signed_log(raw), spec.readout.means, spec.readout.stds, 1, scaled)
+    return scaled
+
+
+def raw_readouts(
+    histories: Histories,
+    numeric: Float32[ndarray, "field event"],
+    event_ids: Int64[ndarray, "event_plus_1 id_column"],
+    asked: Asked,
+    spec: EncodingSpec,
+) -> tuple[Float64[ndarray, "readout feature"], Int64[ndarray, "readout readout_id_column"]]:
+    """Return what every cutoff is told, in its own units.
 
     Args:
         histories: Flat columns.
-        events: The same, encoded.
+        numeric: Their numeric fields (:func:`holdfast.encoding.events.numeric_fields`).
+        event_ids: The events' ids.
         asked: The cutoffs.
         spec: The fitted encoding.
 
     Returns:
-        One row per cutoff, one column per :func:`feature_names`.
+        One row per cutoff: one column per :func:`feature_names`, NaN where a value is missing; and the
+        ids of the last event types, newest first (0 beyond the history), and of the attributes.
     """
-    raw = raw_readout_values(histories, events, asked, spec)
-    logs = signed_log(raw)
-    rows = np.empty((logs.shape[1], logs.shape[0]))
-    np.subtract(logs.T, spec.readout.means, out=rows)
-    rows /= spec.readout.stds
-    clip_scaled(rows)
-    # A missing value is the mean.
-    np.copyto(rows, 0.0, where=np.isnan(rows))
-    return rows.astype(np.float32)
+    windows, num, num_types = asked.windows, len(asked.time_us), len(spec.readout.counted_types)
+    names, num_last = spec.schema.numeric_attributes, spec.readout.num_last_types
+    num_summed = 1 + num_types + len(numeric)
+    first_attribute = NUM_RHYTHM + len(windows.begins) * num_summed + num_types + len(numeric)
+    raw = np.empty((num, first_attribute + 2 * len(names)))
+    ids = np.empty((num, num_last + len(spec.schema.categorical_attributes)), dtype=np.int64)
+    history_days, last = float(spec.history_days), first_attribute - len(numeric)
+    event_us, ends, begins = histories.occurred_at_us, windows.end, windows.begins
+    _write_rhythm(event_us, asked.time_us, begins[-1], ends, history_days, raw)
+    _write_sums(
+        event_us,
+        numeric,
+        event_ids,
+        asked.time_us,
+        begins,
+        ends,
+        spec.count_lines,
+        num_types,
+        spec.quantum_by_field,
+        history_days,
+        raw,
+    )
+    _write_newest(numeric, event_ids, begins[-1], ends, num_last, last, raw, ids)
+    attributes = histories.attributes
+    for column, name in enumerate(names):
+        values = _at(attributes.numeric[name], asked, missing=np.float32(np.nan))
+        raw[:, first_attribute + 2 * column] = values
+        raw[:, first_attribute + 2 * column + 1] = np.isnan(values)
+    for column, name in enumerate(spec.schema.categorical_attributes, start=num_last):
+        coded = attributes.categorical[name]
+        codes = _at(coded.codes, asked, missing=np.int32(MISSING_CODE))
+        ids[:, column] = spec.attribute_vocabularies[name].ids(codes, coded.dictionary)
+    return raw, ids
 
 
-def raw_readout_values(
-    histories: Histories, events: Events, asked: Asked, spec: EncodingSpec
-) -> Float64[ndarray, "feature readout"]:
-    """Return the same features in their own units, a row for each; NaN where a value is missing.
-
-    Fitting needs them unscaled; see :func:`readout_values` for the arguments.
-    """
-    windows, num_types = asked.windows, len(spec.readout.counted_types)
-    tallies = tally_types(events.type_ids[:-1], spec.count_lines, num_types, (windows.begins, windows.end))
-    age_us, is_there = _ages(histories.occurred_at_us, tallies, asked)
-    never = float(spec.history_days)
-    ages = np.where(is_there, age_us / MICROSECONDS_PER_DAY, never)
-    parts = [
-        _rhythm(events, age_us, ages[0], is_there[0], windows),
-        _windowed_sums(events, tallies, windows, spec),
-        ages[_NUM_PLACES:],
-        _last_values(histories, asked, spec),
-        _attribute_values(histories, asked, spec),
-    ]
-    return np.concatenate(parts, axis=0)
-
-
-def readout_ids(
-    histories: Histories, events: Events, asked: Asked, spec: EncodingSpec
-) -> Int64[ndarray, "readout readout_id_column"]:
-    """Return the ids of the last event types, newest first (0 beyond the history), and attributes."""
-    num_last, attributes = spec.readout.num_last_types, spec.schema.categorical_attributes
-    found = np.empty((len(asked.time_us), num_last + len(attributes)), dtype=np.int64)
-    windows, padding = asked.windows, len(events.type_ids) - 1
-    rows = windows.end[:, None] - np.arange(1, num_last + 1)
-    found[:, :num_last] = events.type_ids.take(np.where(rows >= windows.start[:, None], rows, padding))
-    for position, name in enumerate(attributes, start=num_last):
-        column = histories.attributes.categorical[name]
-        codes = np.where(asked.has_version, _at(column.codes, asked.version), MISSING_CODE)
-        found[:, position] = spec.attribute_vocabularies[name].ids(codes, column.dictionary)
-    return found
-
-
-def _at(column: ndarray, rows: ndarray) -> ndarray:
-    """Return ``column[rows]``; anything (never read) where rows lie outside."""
+def _at(column: Shaped[ndarray, " version"], asked: Asked, *, missing: np.generic) -> ndarray:
+    """Return an attribute as it was at every cutoff."""
     if not len(column):
-        return np.zeros(rows.shape, dtype=column.dtype)
-    return column.take(rows, mode="clip")
+        return np.full(len(asked.version), missing)
+    return np.where(asked.has_version, column.take(asked.version, mode="clip"), missing)
 
 
-# The places in a history whose ages are asked for, before those of the last event of every type.
-_NEWEST, _OLDEST, _BEFORE_NEWEST = range(3)
-_NUM_PLACES = 3
+@native("raw")
+def _write_rhythm(
+    event_us: Int64[ndarray, " event"],
+    cutoff_us: Int64[ndarray, " readout"],
+    starts: Int64[ndarray, " readout"],
+    ends: Int64[ndarray, " readout"],
+    history_days: float,
+    raw: Float64[ndarray, "readout feature"],
+) -> None:
+    """Write the features of :data:`RHYTHM_NAMES`."""
+    for readout in range(len(cutoff_us)):
+        cutoff, start, end = cutoff_us[readout], starts[readout], ends[readout]
+        num = end - start
+        recency, tenure = history_days, 0.0
+        if num:
+            recency = (cutoff - event_us[end - 1]) / MICROSECONDS_PER_DAY
+            tenure = (cutoff - event_us[start]) / MICROSECONDS_PER_DAY
+        # Of fewer than two events there is no gap.
+        mean, std, newest = np.nan, np.nan, np.nan
+        if num > 1:
+            squared_minutes = 0
+            for row in range(start + 1, end):
+                minutes = (event_us[row] - event_us[row - 1]) // MICROSECONDS_PER_MINUTE
+                # The sum over 4,096 gaps of ten years stays far below 2**63.
+                squared_minutes += minutes * minutes
+            mean = (event_us[end - 1] - event_us[start]) / MICROSECONDS_PER_DAY / (num - 1)
+            variance = squared_minutes / (num - 1) / MINUTES_PER_DAY**2 - mean * mean
+            std = np.sqrt(max(variance, 0.0))
+            newest = (event_us[end - 1] - event_us[end - 2]) / MICROSECONDS_PER_DAY
+        raw[readout, 0] = recency
+        raw[readout, 1] = tenure
+        raw[readout, 2] = num / (tenure + 1.0)
+        raw[readout, 3] = mean
+        raw[readout, 4] = std
+        raw[readout, 5] = newest
+        # One day on either side keeps the ratio finite for customers with several events in a day.
+        raw[readout, 6] = (recency + 1.0) / (mean + 1.0)
 
 
-def _ages(event_us: ndarray, tallies: TypeTallies, asked: Asked) -> tuple[ndarray, ndarray]:
-    """Return how long ago the events at some places were, [place, readout], and which are there."""
-    start, end = asked.windows.start, asked.windows.end
-    last = tallies.last_before(end)
-    rows = np.empty((_NUM_PLACES + len(last), len(end)), dtype=np.int64)
-    np.subtract(end, 1, out=rows[_NEWEST])
-    rows[_OLDEST] = start
-    np.subtract(end, 2, out=rows[_BEFORE_NEWEST])
-    rows[_NUM_PLACES:] = last
-    return asked.time_us - _at(event_us, rows), rows >= start
+@native("raw")
+def _write_sums(
+    event_us: Int64[ndarray, " event"],
+    numeric: Float32[ndarray, "field event"],
+    event_ids: Int64[ndarray, "event_plus_1 id_column"],
+    cutoff_us: Int64[ndarray, " readout"],
+    begins: Int64[ndarray, "window readout"],
+    ends: Int64[ndarray, " readout"],
+    count_lines: Int64[ndarray, " type_id"],
+    num_types: int,
+    quanta: Float64[ndarray, " field"],
+    history_days: float,
+    raw: Float64[ndarray, "readout feature"],
+) -> None:
+    """Write sums over windows and the types' ages: every history is walked once, from its newest event."""
+    num_windows, num_fields = begins.shape[0], len(quanta)
+    num_summed = 1 + num_types + num_fields
+    first_age = NUM_RHYTHM + num_windows * num_summed
+    # Types that are not counted share one place more, which nobody reads.
+    counts = np.zeros(num_types + 1, dtype=np.int64)
+    sums = np.zeros(num_fields, dtype=np.int64)
+    for readout in range(len(cutoff_us)):
+        counts[:] = 0
+        sums[:] = 0
+        raw[readout, first_age : first_age + num_types] = history_days
+        row = ends[readout]
+        for window in range(num_windows):
+            while row > begins[window, readout]:
+                row -= 1
+                line = count_lines[event_ids[row, 0]]
+                if line < num_types and not counts[line]:
+                    raw[readout, first_age + line] = (
+                        cutoff_us[readout] - event_us[row]
+                    ) / MICROSECONDS_PER_DAY
+                counts[line] += 1
+                for field in range(num_fields):
+                    # Whole quanta: sums of integers are exact, whatever the order.
+                    units = np.rint(np.float64(numeric[field, row]) / quanta[field])
+                    units = min(max(units, -MAX_FIXED_POINT), MAX_FIXED_POINT)
+                    sums[field] += np.int64(0.0 if np.isnan(numeric[field, row]) else units)
+            column = NUM_RHYTHM + window * num_summed
+            raw[readout, column] = ends[readout] - row
+            for line in range(num_types):
+                raw[readout, column + 1 + line] = counts[line]
+            for field in range(num_fields):
+                raw[readout, column + 1 + num_types + field] = sums[field] * quanta[field]
 
 
-def _rhythm(
-    events: Events, age_us: ndarray, recency: ndarray, has_events: ndarray, windows: Windows
-) -> ndarray:
-    num = windows.end - windows.start
-    num_gaps = np.maximum(num - 1, 1)
-    tenure = np.where(has_events, age_us[_OLDEST] / MICROSECONDS_PER_DAY, 0.0)
-    first_gap = np.minimum(windows.start + 1, windows.end)
-    squares = events.squared_gaps.take(windows.end) - events.squared_gaps.take(first_gap)
-    rhythm = np.empty((len(RHYTHM_NAMES), len(num)))
-    rhythm[0], rhythm[1] = recency, tenure
-    np.divide(num, tenure + 1.0, out=rhythm[2])
-    gap_mean, gap_std, gap_last, over_gap = rhythm[3:]
-    np.divide(age_us[_OLDEST] - age_us[_NEWEST], MICROSECONDS_PER_DAY, out=gap_mean)
-    np.divide(age_us[_BEFORE_NEWEST] - age_us[_NEWEST], MICROSECONDS_PER_DAY, out=gap_last)
-    gap_mean /= num_gaps
-    np.divide(squares, num_gaps, out=gap_std)
-    gap_std /= MINUTES_PER_DAY**2
-    gap_std -= gap_mean * gap_mean
-    np.sqrt(np.maximum(gap_std, 0.0), out=gap_std)
-    # Of fewer than two events there is no gap: what stands here then is a neighbour's.
-    np.copyto(rhythm[3:-1], np.nan, where=num < 2)
-    # One day on either side keeps the ratio finite for customers with several events in a day.
-    np.divide(recency + 1.0, gap_mean + 1.0, out=over_gap)
-    return rhythm
-
-
-def _windowed_sums(events: Events, tallies: TypeTallies, windows: Windows, spec: EncodingSpec) -> ndarray:
-    """Return per window the number of events, of events by type, and the sums of the fields."""
-    begins, end = windows.begins, windows.end
-    first_field = 1 + len(spec.readout.counted_types)
-    sums = np.empty((len(begins), first_field + len(events.totals), len(end)))
-    np.subtract(end, begins, out=sums[:, 0])
-    by_type = tallies.num_before(end)[:, None] - tallies.num_before(begins)
-    sums[:, 1:first_field] = by_type.transpose(1, 0, 2)
-    units = events.totals.take(end, axis=1)[:, None] - events.totals.take(begins, axis=1)
-    np.multiply(units.transpose(1, 0, 2), spec.quantum_by_field[:, None], out=sums[:, first_field:])
-    return sums.reshape(sums.shape[0] * sums.shape[1], len(end))
-
-
-def _last_values(histories: Histories, asked: Asked, spec: EncodingSpec) -> ndarray:
-    fields, windows = spec.schema.numeric_fields, asked.windows
-    has_events = windows.end > windows.start
-    values = np.empty((len(fields), len(has_events)))
-    for position, name in enumerate(fields):
-        values[position] = _at(histories.numeric[name], windows.end - 1)
-    np.copyto(values, np.nan, where=~has_events)
-    return values
-
-
-def _attribute_values(histories: Histories, asked: Asked, spec: EncodingSpec) -> ndarray:
-    names = spec.schema.numeric_attributes
-    values = np.empty((2 * len(names), len(asked.time_us)))
-    for position, name in enumerate(names):
-        values[2 * position] = _at(histories.attributes.numeric[name], asked.version)
-    np.copyto(values[::2], np.nan, where=~asked.has_version)
-    values[1::2] = np.isnan(values[::2])
-    return values
+@native("raw", "last_types")
+def _write_newest(
+    numeric: Float32[ndarray, "field event"],
+    event_ids: Int64[ndarray, "event_plus_1 id_column"],
+    starts: Int64[ndarray, " readout"],
+    ends: Int64[ndarray, " readout"],
+    num_last: int,
+    first_column: int,
+    raw: Float64[ndarray, "readout feature"],
+    last_types: Int64[ndarray, "readout readout_id_column"],
+) -> None:
+    """Write the fields of the newest event, and the last event types."""
+    for readout in range(len(ends)):
+        start, end = starts[readout], ends[readout]
+        for field in range(numeric.shape[0]):
+            raw[readout, first_column + field] = numeric[field, end - 1] if end > start else np.nan
+        for place in range(num_last):
+            row = end - 1 - place
+            last_types[readout, place] = event_ids[row, 0] if row >= start else PADDING_ID

@@ -115,8 +115,8 @@ class EncodingSpec:
     quanta: Mapping[str, float]
     attribute_vocabularies: Mapping[str, Vocabulary]
     readout: ReadoutSpec
-    event_means: Float64[ndarray, "column 1"] = field(init=False, repr=False, compare=False)
-    event_stds: Float64[ndarray, "column 1"] = field(init=False, repr=False, compare=False)
+    event_means: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
+    event_stds: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
     quantum_by_field: Float64[ndarray, " field"] = field(init=False, repr=False, compare=False)
     count_lines: Int64[ndarray, " type_id"] = field(init=False, repr=False, compare=False)
 
@@ -136,8 +136,8 @@ class EncodingSpec:
         scales = (*(self.numeric[name] for name in fields), self.gap)
         lines = np.full(len(self.event_type), len(counted), dtype=np.int64)
         lines[list(counted)] = np.arange(len(counted))
-        object.__setattr__(self, "event_means", np.array([[scale.mean] for scale in scales]))
-        object.__setattr__(self, "event_stds", np.array([[scale.std] for scale in scales]))
+        object.__setattr__(self, "event_means", np.array([scale.mean for scale in scales]))
+        object.__setattr__(self, "event_stds", np.array([scale.std for scale in scales]))
         object.__setattr__(self, "quantum_by_field", np.array([self.quanta[f] for f in fields], dtype=float))
         object.__setattr__(self, "count_lines", lines)
 

@@ -100,9 +100,8 @@ def windows_of(
     asked = cutoffs.time_us - (days * MICROSECONDS_PER_DAY)[:, None]
     found = search_sorted(histories.occurred_at_us, first, last, asked)
     end, begins = found[0], found[1:]
-    np.maximum(begins, end - max_events, out=begins)
     # No window reaches further back than the history does.
-    np.maximum(begins, begins[-1].copy(), out=begins)
+    np.maximum(begins, np.maximum(begins[-1], end - max_events), out=begins)
     final = cutoffs.offsets[1:] - 1
     return Windows(
         customer=customer,

@@ -17,14 +17,11 @@ def test_missing_and_unseen_strings_are_unknown_and_real_ones_start_at_two() -> 
     assert len(vocabulary) == len(values) + 2
 
 
-def test_a_dictionary_is_known_if_training_saw_all_its_strings() -> None:
-    """Missing values are no strings; an empty dictionary holds nothing unknown."""
+def test_a_table_ends_with_the_id_of_a_missing_value() -> None:
+    """Code -1 finds it there; an empty dictionary has nothing else."""
     vocabulary = Vocabulary(values=("a", "b"))
-    assert [vocabulary.knows_all(Dictionary(words)) for words in (["b"], [], ["a", "c"])] == [
-        True,
-        True,
-        False,
-    ]
+    tables = [vocabulary.table(Dictionary(words)).tolist() for words in (["b"], [], ["c", "a"])]
+    assert tables == [[3, 1], [1], [1, 2, 1]]
 
 
 def test_equal_dictionaries_are_told_apart_by_identity() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {
-    "hydra", "lightgbm", "matplotlib", "omegaconf", "onnx", "onnxruntime", "onnxscript", "pandas", "polars",
-    "pyarrow", "pydantic", "pytorch_lightning", "rich", "scipy", "sklearn", "torch",
+    "hydra", "lightgbm", "matplotlib", "numba", "omegaconf", "onnx", "onnxruntime", "onnxscript", "pandas",
+    "polars", "pyarrow", "pydantic", "pytorch_lightning", "rich", "scipy", "sklearn", "torch",
 }  # fmt: skip
 NOT_IN_SERVING = {
     "hydra",

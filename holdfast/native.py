@@ -1,0 +1,94 @@
+"""Loops over NumPy arrays that run as machine code where Numba is installed, and as Python where it is not.
+
+It deliberately knows no loop. A request of a few customers costs NumPy a microsecond or more for every
+operation, however little there is to do; a loop costs what it does. Either way the result has the same bits:
+nothing is reordered, fused or approximated.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from inspect import get_annotations, unwrap
+from typing import Any, Generic, ParamSpec
+
+import jaxtyping
+
+P = ParamSpec("P")
+
+_log = logging.getLogger(__name__)
+
+
+class Native(Generic[P]):
+    """A loop that is compiled when it is first called, for the types that its annotations name.
+
+    Compiled code is kept beside the source, or in the user's cache folder where that cannot be written, so
+    that only the first process on a machine waits for it.
+    """
+
+    def __init__(self, function: Callable[P, None], written: tuple[str, ...]) -> None:
+        """Keep the function; see :func:`native`."""
+        # Tests wrap every function in checks of its arguments, which no compiler understands.
+        self.python: Callable[P, None] = unwrap(function)
+        self.__doc__ = function.__doc__
+        self._written = written
+        self._run: Callable[P, None] | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run the loop."""
+        run = self._run or self._compiled()
+        run(*args, **kwargs)
+
+    def _compiled(self) -> Callable[P, None]:
+        try:
+            import numba
+        except ImportError:
+            _log.warning(
+                "Numba is not installed: %s runs as Python, some hundred times slower",
+                self.python.__qualname__,
+            )
+            self._run = self.python
+            return self.python
+        signature = numba.types.void(*_types(numba, self.python, self._written))
+        try:
+            run = numba.njit(signature, cache=True, error_model="numpy", nogil=True)(self.python)
+        except RuntimeError as error:
+            if "cannot cache" not in str(error):
+                raise
+            _log.warning("compiled code is not kept, so that every start compiles anew: %s", error)
+            run = numba.njit(signature, error_model="numpy", nogil=True)(self.python)
+        self._run = run
+        return self._run
+
+
+def native(*written: str) -> Callable[[Callable[P, None]], Native[P]]:
+    """Return a decorator that compiles a loop.
+
+    Arguments are arrays, contiguous and annotated with jaxtyping, or ``int``, ``float`` or ``bool``; there
+    is no result. Other loops cannot be called from inside.
+
+    Args:
+        written: Names of the arrays that the loop writes to; it only reads the others.
+    """
+
+    def decorate(function: Callable[P, None]) -> Native[P]:
+        return Native(function, written)
+
+    return decorate
+
+
+_SCALARS: Mapping[Any, str] = {int: "int64", float: "float64", bool: "boolean"}
+
+
+def _types(numba: Any, function: Callable[..., None], written: tuple[str, ...]) -> list[Any]:
+    """Return Numba's types of the arguments: one per function, whatever the caller's arrays allow."""
+    found = []
+    for name, hint in get_annotations(function).items():
+        if name == "return":
+            continue
+        if hint in _SCALARS:
+            found.append(getattr(numba.types, _SCALARS[hint]))
+            continue
+        assert issubclass(hint, jaxtyping.AbstractArray), f"{name}: {hint} is no array"
+        dtype = numba.types.boolean if hint.dtypes[0] == "bool" else getattr(numba.types, hint.dtypes[0])
+        # What is only read may be writable or not; Numba would compile anew for either.
+        found.append(numba.types.Array(dtype, len(hint.dims), "C", readonly=name not in written))
+    return found

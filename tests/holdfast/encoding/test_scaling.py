@@ -1,0 +1,33 @@
+"""Scaled numbers against NumPy's own functions."""
+
+import numpy as np
+
+from holdfast.encoding.scaling import MAX_SCALED, signed_log, standardise
+
+
+def test_the_signed_logarithm_is_that_of_numpy() -> None:
+    """Over the whole range of float32 and beyond, to a few units in the last place."""
+    sizes = np.concatenate([[0.0, 1e-300, 1.0, 2.0**0.5 - 1], np.logspace(-12, 38.5, 20_001)])
+    values = np.concatenate([sizes, -sizes])
+    expected = np.copysign(np.log1p(np.abs(values)), values)
+    np.testing.assert_allclose(signed_log(values), expected, rtol=4e-16, atol=2e-16)
+    assert np.signbit(signed_log(np.array([-3.0]))).all()
+
+
+def test_the_signed_logarithm_keeps_shape_and_missing_values() -> None:
+    """NaN stays NaN, in any layout, and the argument stays as it was."""
+    values = np.array([[np.nan, 0.0, 3.0], [-1.0, np.nan, 1e9]]).T
+    logs = signed_log(values)
+    assert logs.shape == (3, 2)
+    np.testing.assert_array_equal(np.isnan(logs), np.isnan(values))
+    np.testing.assert_allclose(logs[2], np.log1p([3.0, 1e9]))
+
+
+def test_standardising_holds_extremes_and_takes_missing_values_for_the_mean() -> None:
+    """Columns are written a step apart, and what lies between them is left alone."""
+    logs = np.array([[1.0, 700.0], [np.nan, -700.0], [3.0, np.nan]])
+    scaled = np.full((4, 4), 9.0, dtype=np.float32)
+    standardise(logs, np.array([1.0, 0.0]), np.array([4.0, 2.0]), 2, scaled)
+    assert scaled[:3, ::2].tolist() == [[0.0, MAX_SCALED], [0.0, -MAX_SCALED], [0.5, 0.0]]
+    assert (scaled[:, 1::2] == 9.0).all()
+    assert (scaled[3] == 9.0).all()
