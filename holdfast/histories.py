@@ -4,11 +4,11 @@ It deliberately does not know where the columns come from (a memory-mapped store
 a table), and never changes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, Int64
+from jaxtyping import Bool, Float32, Int32, Int64, Shaped
 from numpy import ndarray
 
 from holdfast.native import native
@@ -112,6 +112,17 @@ class Histories:
             categorical={name: column.take(rows) for name, column in self.categorical.items()},
             numeric={name: column[rows] for name, column in self.numeric.items()},
         )
+
+
+def stacked(
+    columns: Iterable[Shaped[ndarray, " row"]], num: int, dtype: type[np.generic]
+) -> Shaped[ndarray, "column row"]:
+    """Return columns of ``num`` rows as one array: a compiled loop takes any number of them then."""
+    columns = list(columns)
+    found = np.empty((len(columns), num), dtype=dtype)
+    for row, column in zip(found, columns, strict=True):
+        row[:] = column
+    return found
 
 
 def ragged_rows(

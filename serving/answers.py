@@ -158,7 +158,7 @@ class AnswerWriter:
 
     def write(
         self,
-        customer_ids: Sequence[str],
+        customer_ids: Sequence[bytes],
         predictions: Predictions,
         faults: Mapping[int, HistoryError],
         *,
@@ -167,7 +167,7 @@ class AnswerWriter:
         """Return the bytes of a ScoreResponse.
 
         Args:
-            customer_ids: Who was asked about.
+            customer_ids: Who was asked about, in UTF-8.
             predictions: One row per customer; that of one at fault is not looked at.
             faults: Why customers could not be scored, by row.
             wanted: What is answered.
@@ -183,9 +183,8 @@ class AnswerWriter:
             written = form.filled(predictions.outputs)
         seen = zip(*(getattr(predictions, name).tolist() for name in OBSERVED_NAMES), strict=True)
         parts = [head]
-        for row, (customer_id, (*counts, is_eligible)) in enumerate(zip(customer_ids, seen, strict=True)):
+        for row, (named, (*counts, is_eligible)) in enumerate(zip(customer_ids, seen, strict=True)):
             prediction = next(written, b"")
-            named = customer_id.encode()
             entry = (_prefix(_ID, len(named)), named) if named else ()
             if row in faults:
                 entry = (*entry, _error(faults[row]))

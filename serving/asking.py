@@ -2,9 +2,9 @@
 
 It deliberately reads no column: it tells how much there is to do, and cuts that into parts.
 
-On the wire a packed column is one run of bytes, and a field of type ``bytes`` looks the same. So a
-request is parsed with a description in which customers' columns are ``bytes``: the lengths are known
-then, and :mod:`serving.reading` reads the columns of many customers in one go.
+On the wire a message within another is one run of bytes, and a field of type ``bytes`` looks the same. So a
+request is parsed with a description in which customers are ``bytes``; compiled loops (:mod:`serving.columns`)
+see how many events each has, and :mod:`serving.reading` reads those of many requests in one go.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from holdfast.histories import Histories
 from holdfast.schema import Schema
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.wire import Limits, Received, read_customers
+from serving.columns import Customers, NotPlainError
 from serving.joining import stretch
 
 
@@ -57,19 +58,19 @@ class AskedBytes:
 
     Attributes:
         data: The request as it came.
-        view: The request parsed, customers' columns as bytes.
-        customers: Those who are asked about.
-        start: Where in the request the first of them stands.
-        is_plain: Whether the view holds all that was sent.
-        num_events: How many events of every customer were sent, where it is plain.
+        view: The request parsed, every customer as bytes.
+        start: Where in the request the first customer stands.
+        customer_ids: Who is asked about, in UTF-8.
+        num_events: How many events of every customer were sent.
+        plain: The customers as they were sent; None where they have to be read number by number.
     """
 
     data: bytes
     view: Any
-    customers: Sequence[Any]
     start: int
-    is_plain: bool
+    customer_ids: Sequence[bytes]
     num_events: Sequence[int]
+    plain: Customers | None
 
     @classmethod
     def parse(cls, data: bytes) -> "AskedBytes":
@@ -80,15 +81,25 @@ class AskedBytes:
         """
         view = _parsed(_view_class(), data)
         view.DiscardUnknownFields()
-        customers = list(view.customers)
+        try:
+            plain = _plain(view, data)
+        except NotPlainError:
+            customers = _parsed(pb.ScoreRequest, data).customers
+            return cls(
+                data=data,
+                view=view,
+                start=0,
+                customer_ids=[customer.customer_id.encode() for customer in customers],
+                num_events=[len(customer.occurred_at_us) for customer in customers],
+                plain=None,
+            )
         return cls(
             data=data,
             view=view,
-            customers=customers,
             start=0,
-            # A number that is not packed is unknown to the view, and would be missing from it silently.
-            is_plain=view.ByteSize() == len(data),
-            num_events=[sum(map(len, customer.occurred_at_us)) >> 3 for customer in customers],
+            customer_ids=plain.customer_ids(),
+            num_events=plain.num_events.tolist(),
+            plain=plain,
         )
 
     def part(self, start: int, end: int) -> "AskedBytes":
@@ -96,10 +107,10 @@ class AskedBytes:
         return AskedBytes(
             data=self.data,
             view=self.view,
-            customers=self.customers[start:end],
             start=self.start + start,
-            is_plain=self.is_plain,
+            customer_ids=self.customer_ids[start:end],
             num_events=self.num_events[start:end],
+            plain=None if self.plain is None else self.plain.part(start, end),
         )
 
     def check(self, limits: Limits) -> None:
@@ -108,9 +119,9 @@ class AskedBytes:
         Raises:
             RequestError: There are too many customers, or too many events of all of them together.
         """
-        if len(self.customers) > limits.max_customers:
+        if len(self.customer_ids) > limits.max_customers:
             limit = f"a request may have at most {limits.max_customers}"
-            raise RequestError("customers", len(self.customers), limit)
+            raise RequestError("customers", len(self.customer_ids), limit)
         if (num := sum(self.num_events)) > limits.max_events:
             limit = f"all customers of a request together may have at most {limits.max_events}"
             raise RequestError("customers", f"{num} events", limit)
@@ -122,7 +133,7 @@ class AskedBytes:
             RequestError: The request as a whole is malformed.
         """
         request = _parsed(pb.ScoreRequest, self.data)
-        del request.customers[self.start + len(self.customers) :]
+        del request.customers[self.start + len(self.customer_ids) :]
         del request.customers[: self.start]
         return read_customers(request, schema, limits=limits)
 
@@ -137,16 +148,23 @@ def _parsed(kind: Any, data: bytes) -> Any:
         raise RequestError("request", f"{len(data)} bytes", "it must be a ScoreRequest") from error
 
 
+def _plain(view: Any, data: bytes) -> Customers:
+    # What the view does not know would be missing from it silently.
+    if view.ByteSize() != len(data):
+        raise NotPlainError
+    return Customers.of(view.customers)
+
+
 @cache
 def _view_class() -> Any:
-    """Return the class of ScoreRequest in which every column of a customer is bytes."""
+    """Return the class of ScoreRequest in which every customer is bytes."""
     file = descriptor_pb2.FileDescriptorProto()
     pb.DESCRIPTOR.CopyToProto(file)
     del file.service[:]
     kinds = descriptor_pb2.FieldDescriptorProto
     for message in file.message_type:
         for column in message.field:
-            if message.name == "Customer" and column.label == kinds.LABEL_REPEATED:
+            if (message.name, column.name) == ("ScoreRequest", "customers"):
                 column.type = kinds.TYPE_BYTES
                 column.ClearField("type_name")
     pool = descriptor_pool.DescriptorPool()

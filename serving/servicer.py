@@ -67,15 +67,10 @@ class ScoringServicer:
             )
         wanted = Wanted.of(view, artifact.manifest.schema.targets)
         asked.check(self._scorer.limits)
-        as_of_us = np.full(len(asked.customers), read_as_of_us(view), dtype=np.int64)
+        as_of_us = np.full(len(asked.num_events), read_as_of_us(view), dtype=np.int64)
 
         def write(scored: Scored) -> bytes:
-            return writer.write(
-                [customer.customer_id for customer in asked.customers],
-                scored.predictions,
-                scored.faults,
-                wanted=wanted,
-            )
+            return writer.write(asked.customer_ids, scored.predictions, scored.faults, wanted=wanted)
 
         return await self._scorer.answer(asked, as_of_us, write, deadline_seconds=deadline_seconds)
 

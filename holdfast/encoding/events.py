@@ -5,6 +5,7 @@ It deliberately does not know any cutoff: an event is encoded once, alike for al
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
@@ -12,7 +13,7 @@ from numpy import ndarray
 
 from holdfast.encoding.scaling import day_table, hour_table, signed_log, standardise, write_calendar
 from holdfast.encoding.spec import CALENDAR_SIZE, EncodingSpec
-from holdfast.histories import CodedColumn, Histories
+from holdfast.histories import CodedColumn, Histories, stacked
 from holdfast.native import native
 from holdfast.schema import MICROSECONDS_PER_DAY
 from holdfast.vocabulary import UNKNOWN_ID, Vocabulary
@@ -67,29 +68,24 @@ def encode_events(
 
 
 def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarray, "field event"]:
-    """Return the numeric fields as one array: a compiled loop takes any number of them then."""
-    found = np.empty((len(names), len(histories.occurred_at_us)), dtype=np.float32)
-    for row, name in zip(found, names, strict=True):
-        row[:] = histories.numeric[name]
-    return found
+    """Return the numeric fields as one array."""
+    columns = [histories.numeric[name] for name in names]
+    return stacked(columns, len(histories.occurred_at_us), np.float32)
 
 
 def coded(
     columns: Sequence[CodedColumn], vocabularies: Sequence[Vocabulary]
 ) -> tuple[Int32[ndarray, "column row"], Int64[ndarray, " entry"], Int64[ndarray, " column"]]:
-    """Return some columns' codes and what they mean, for :func:`write_ids`.
+    """Return the codes of columns, at least one, and what they mean, for :func:`write_ids`.
 
     Returns:
         The codes; the ids of every code, one column's behind the other's, the id of a missing value last
         in each; and where in them each column ends.
     """
-    codes = np.empty((len(columns), len(columns[0].codes) if columns else 0), dtype=np.int32)
-    tables = []
-    for row, column, vocabulary in zip(codes, columns, vocabularies, strict=True):
-        row[:] = column.codes
-        tables.append(vocabulary.table(column.dictionary))
-    ends = np.array([len(table) for table in tables], dtype=np.int64).cumsum()
-    return codes, np.concatenate(tables) if tables else np.empty(0, dtype=np.int64), ends
+    codes = stacked([column.codes for column in columns], len(columns[0].codes), np.int32)
+    tables = [vocabulary.table(c.dictionary) for c, vocabulary in zip(columns, vocabularies, strict=True)]
+    ends = np.array([*accumulate(map(len, tables))], dtype=np.int64)
+    return codes, np.concatenate(tables), ends
 
 
 @native("ids", "num_unknown")

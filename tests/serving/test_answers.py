@@ -79,9 +79,9 @@ def test_the_bytes_say_what_the_message_says(
 ) -> None:
     """For nobody, one and many customers, ids of any length, with and without what is on request."""
     include = {"include_survival": include_survival, "include_embedding": include_embedding}
-    ids = [("ä" * (row * 7 % 200)) for row in range(num)]
+    ids = ["ä" * (row * 7 % 200) for row in range(num)]
     found = predictions(num)
-    data = AnswerWriter(manifest).write(ids, found, {}, wanted=Wanted(**include))
+    data = AnswerWriter(manifest).write([one.encode() for one in ids], found, {}, wanted=Wanted(**include))
     assert pb.ScoreResponse.FromString(data) == plainly(manifest, ids, found, {}, **include)
 
 
@@ -94,7 +94,9 @@ def test_customers_at_fault_stand_between_the_others(manifest: Manifest, at_faul
     if len(at_fault) == 5:
         found = replace(found, outputs={})
     ids = list("abcde")
-    data = AnswerWriter(manifest).write(ids, found, faults, wanted=Wanted(**include))
+    data = AnswerWriter(manifest).write(
+        [one.encode() for one in ids], found, faults, wanted=Wanted(**include)
+    )
     assert pb.ScoreResponse.FromString(data) == plainly(manifest, ids, found, faults, **include)
 
 
@@ -103,5 +105,5 @@ def test_one_writer_keeps_the_forms_apart(manifest: Manifest) -> None:
     writer, ids, found = AnswerWriter(manifest), ["a", "b"], predictions(2)
     for survival, embedding in ((True, True), (False, False), (True, False), (True, True)):
         include = {"include_survival": survival, "include_embedding": embedding}
-        data = writer.write(ids, found, {}, wanted=Wanted(**include))
+        data = writer.write([one.encode() for one in ids], found, {}, wanted=Wanted(**include))
         assert pb.ScoreResponse.FromString(data) == plainly(manifest, ids, found, {}, **include)

@@ -58,7 +58,7 @@ def answer(manifest: Manifest, request: pb.ScoreRequest) -> pb.ScoreResponse:
     wanted = Wanted.of(request, manifest.schema.targets)
     faults = {1: HistoryError("event_type[0]", 9, "it must be known")}
     return pb.ScoreResponse.FromString(
-        AnswerWriter(manifest).write(["a", "b", "c"], predictions(), faults, wanted=wanted)
+        AnswerWriter(manifest).write([b"a", b"b", b"c"], predictions(), faults, wanted=wanted)
     )
 
 
@@ -87,8 +87,8 @@ def test_a_customer_alone_is_answered_as_among_others(manifest: Manifest) -> Non
     """The quick way for one customer picks the same horizons."""
     wanted = Wanted(horizons_days=(30, 90), include_quantiles=False, include_survival=True)
     writer = AnswerWriter(manifest)
-    among = pb.ScoreResponse.FromString(writer.write(["a", "b", "c"], predictions(), {}, wanted=wanted))
-    alone = writer.write(["c"], predictions().rows(slice(2, 3)), {}, wanted=wanted)
+    among = pb.ScoreResponse.FromString(writer.write([b"a", b"b", b"c"], predictions(), {}, wanted=wanted))
+    alone = writer.write([b"c"], predictions().rows(slice(2, 3)), {}, wanted=wanted)
     assert pb.ScoreResponse.FromString(alone).customers[0] == among.customers[2]
     assert probabilities(pb.ScoreResponse.FromString(alone), 0) == {"churn": [2.3, 2.9], "visits": [2.3]}
 
@@ -139,7 +139,7 @@ def test_many_kinds_of_answer_are_not_kept_for_ever(
     for horizons_days in ((7,), (30,), (60,), (90,), (7,), (7, 30)):
         wanted = Wanted(horizons_days=horizons_days)
         response = pb.ScoreResponse.FromString(
-            writer.write(["a", "b", "c"], predictions(), {}, wanted=wanted)
+            writer.write([b"a", b"b", b"c"], predictions(), {}, wanted=wanted)
         )
         assert sorted({*response.targets[0].horizons_days, *response.targets[3].horizons_days}) == list(
             horizons_days
