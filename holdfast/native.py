@@ -49,12 +49,12 @@ class Native(Generic[P]):
             return self.python
         signature = numba.types.void(*_types(numba, self.python, self._written))
         try:
-            run = numba.njit(signature, cache=True, error_model="numpy", nogil=True)(self.python)
+            run = numba.njit(signature, cache=True, error_model="numpy")(self.python)
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
             _log.warning("compiled code is not kept, so that every start compiles anew: %s", error)
-            run = numba.njit(signature, error_model="numpy", nogil=True)(self.python)
+            run = numba.njit(signature, error_model="numpy")(self.python)
         self._run = run
         return self._run
 

@@ -12,8 +12,6 @@ from numpy import ndarray
 from holdfast.encoding.encode import Encoded
 from holdfast.encoding.spec import CALENDAR_SIZE
 from holdfast.histories import prefix_sum
-from holdfast.native import native
-from holdfast.vocabulary import PADDING_ID
 
 EVENT_INPUTS = ("event_ids", "event_values", "event_days")
 READOUT_INPUTS = ("readout_ids", "readout_values", "readout_calendar", "readout_days", "readout_visible")
@@ -111,48 +109,21 @@ def _pad_events(encoded: Encoded, segments: ndarray, *, length: int) -> dict[str
 
 def _flat_events(encoded: Encoded, segments: ndarray, widths: ndarray) -> dict[str, ndarray]:
     """Return the events of one segment after the other, each padded to its width."""
+    starts, ends = encoded.segment_start.take(segments), encoded.segment_end.take(segments)
+    has_events = ends > starts
+    assert (ends - starts <= widths).all(), "padding must never cut a history"
     events, places = encoded.events, prefix_sum(widths)
-    num = int(places[-1])
-    ids = np.empty((num, events.ids.shape[1]), dtype=np.int64)
-    values = np.empty((num, events.values.shape[1]), dtype=np.float32)
-    days = np.empty(num, dtype=np.float32)
-    assert (encoded.lengths.take(segments) <= widths).all(), "padding must never cut a history"
-    starts, ends = encoded.segment_start, encoded.segment_end
-    _copy_events(events.ids, events.values, events.days, segments, starts, ends, places, ids, values, days)
-    return {"event_ids": ids, "event_values": values, "event_days": days}
-
-
-@native("ids", "values", "days")
-def _copy_events(
-    event_ids: Int64[ndarray, "event id_column"],
-    event_values: Float32[ndarray, "event value_column"],
-    event_days: Float32[ndarray, " event"],
-    segments: Int64[ndarray, " taken"],
-    starts: Int64[ndarray, " segment"],
-    ends: Int64[ndarray, " segment"],
-    places: Int64[ndarray, " taken_plus_1"],
-    ids: Int64[ndarray, "place id_column"],
-    values: Float32[ndarray, "place value_column"],
-    days: Float32[ndarray, " place"],
-) -> None:
-    num_ids, num_values = ids.shape[1], values.shape[1]
-    for taken in range(len(segments)):
-        place = places[taken]
-        start, end = starts[segments[taken]], ends[segments[taken]]
-        for row in range(start, end):
-            for column in range(num_ids):
-                ids[place, column] = event_ids[row, column]
-            for column in range(num_values):
-                values[place, column] = event_values[row, column]
-            days[place] = event_days[row]
-            place += 1
-        if end > start:
-            first = places[taken]
-            values[first, num_values - CALENDAR_SIZE - 2] = 0.0
-            values[first, num_values - CALENDAR_SIZE - 1] = 1.0
-        ids[place : places[taken + 1], :] = PADDING_ID
-        values[place : places[taken + 1], :] = 0.0
-        days[place : places[taken + 1]] = 0.0
+    rows = (starts - places[:-1]).repeat(widths)
+    rows += np.arange(len(rows), dtype=np.int64)
+    # Padding is the row behind the last event.
+    np.copyto(rows, len(events.days) - 1, where=rows >= ends.repeat(widths))
+    values = events.values.take(rows, axis=0)
+    mark_first(values, places[:-1][has_events])
+    return {
+        "event_ids": events.ids.take(rows, axis=0),
+        "event_values": values,
+        "event_days": events.days.take(rows),
+    }
 
 
 def mark_first(values: Float32[ndarray, "event value_column"], rows: Int64[ndarray, " first"]) -> None:

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from builders import DAY, START_US, random_histories, small_spec
 from holdfast import histories as flat
-from holdfast.encoding import Cutoffs, encode, events, padding, readouts, scaling
+from holdfast.encoding import Cutoffs, encode, events, readouts, scaling
 from holdfast.encoding.padding import INPUT_NAMES, pad
 from holdfast.native import Native, native
 
@@ -127,7 +127,7 @@ def test_the_encoding_has_the_same_bits_without_a_compiler(monkeypatch: pytest.M
     compiled = inputs()
     loops = [
         (module, name)
-        for module in (flat, events, padding, readouts, scaling)
+        for module in (flat, events, readouts, scaling)
         for name, found in vars(module).items()
         if isinstance(found, Native)
     ]
