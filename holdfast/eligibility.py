@@ -4,10 +4,11 @@ It deliberately does not know who asks. Training draws its cutoffs by the same r
 """
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int32, Int64
 from numpy import ndarray
 
-from holdfast.histories import Histories, prefix_sum
+from holdfast.histories import Histories
+from holdfast.native import native
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
 
 
@@ -25,29 +26,42 @@ def find_eligible(
     Returns:
         True where training would have asked about the customer.
     """
-    offsets = histories.offsets
-    age_us = as_of_us.repeat(offsets[1:] - offsets[:-1])
-    age_us -= histories.occurred_at_us
-    lookback_us = np.uint64(schema.lookback_days * MICROSECONDS_PER_DAY)
-    # As unsigned numbers, ages below 0 lie beyond every lookback: one comparison for both bounds.
-    is_active = _is_one_of(histories, schema.activity) & (age_us.view(np.uint64) < lookback_us)
-    is_eligible: ndarray = _count(is_active, offsets) > 0
-    if schema.ended_by:
-        is_eligible &= _count(_is_one_of(histories, schema.ended_by) & (age_us >= 0), offsets) == 0
+    known = histories.event_type.dictionary.values
+    # One row more, for codes that are in no dictionary.
+    is_activity = np.array([*(value in schema.activity for value in known), False], dtype=bool)
+    is_end = np.array([*(value in schema.ended_by for value in known), False], dtype=bool)
+    is_eligible = np.empty(histories.num_customers, dtype=bool)
+    _look_back(
+        histories.offsets,
+        np.ascontiguousarray(histories.occurred_at_us),
+        np.ascontiguousarray(histories.event_type.codes),
+        as_of_us,
+        is_activity,
+        is_end,
+        schema.lookback_days * MICROSECONDS_PER_DAY,
+        is_eligible,
+    )
     return is_eligible
 
 
-def _is_one_of(histories: Histories, event_types: tuple[str, ...]) -> Bool[ndarray, " event"]:
-    """Return which events are of these types."""
-    known = histories.event_type.dictionary.values
-    # One row more, so that even an empty dictionary can be taken from.
-    is_wanted = np.array([*(value in event_types for value in known), False], dtype=bool)
-    found: ndarray = is_wanted.take(histories.event_type.codes, mode="clip")
-    return found
-
-
-def _count(is_wanted: Bool[ndarray, " event"], offsets: Int64[ndarray, " customer_plus_1"]) -> ndarray:
-    """Return how many wanted events every customer has."""
-    before = prefix_sum(is_wanted).take(offsets)
-    counts: ndarray = before[1:] - before[:-1]
-    return counts
+@native("is_eligible")
+def _look_back(
+    offsets: Int64[ndarray, " customer_plus_1"],
+    event_us: Int64[ndarray, " event"],
+    event_type: Int32[ndarray, " event"],
+    as_of_us: Int64[ndarray, " customer"],
+    is_activity: Bool[ndarray, " type"],
+    is_end: Bool[ndarray, " type"],
+    lookback_us: int,
+    is_eligible: Bool[ndarray, " customer"],
+) -> None:
+    num_types = len(is_end) - 1
+    for customer in range(len(as_of_us)):
+        is_active, has_ended = False, False
+        for row in range(offsets[customer], offsets[customer + 1]):
+            code = event_type[row]
+            code = code if 0 <= code < num_types else num_types
+            age_us = as_of_us[customer] - event_us[row]
+            is_active |= is_activity[code] and 0 <= age_us < lookback_us
+            has_ended |= is_end[code] and age_us >= 0
+        is_eligible[customer] = is_active and not has_ended

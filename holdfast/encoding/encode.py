@@ -15,6 +15,7 @@ from holdfast.encoding.scaling import calendar
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.encoding.windows import Cutoffs, Windows, windows_of, without_unseen
 from holdfast.histories import Histories
+from holdfast.native import native
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,21 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
     """
     seen = _look(histories, cutoffs, spec)
     events, windows = seen.events, seen.windows
-    segment_start = windows.segment_start.repeat(cutoffs.per_segment)
+    noticed = np.empty((4, len(cutoffs.time_us)), dtype=np.int64)
+    num_unknown = np.empty(len(cutoffs.customer), dtype=np.int64)
+    _notice(
+        cutoffs.offsets,
+        windows.begins,
+        windows.end,
+        windows.first,
+        windows.last,
+        windows.segment_start,
+        windows.segment_end,
+        events.num_unknown,
+        noticed,
+        num_unknown,
+    )
+    visible, num_used, num_truncated, num_after = noticed
     return Encoded(
         events=events,
         segment_start=windows.segment_start,
@@ -87,13 +102,37 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
         readout_values=readout_values(seen.raw, spec),
         readout_calendar=calendar(cutoffs.time_us),
         readout_days=days_since_origin(cutoffs.time_us, spec),
-        readout_visible=np.maximum(windows.end - segment_start, 0),
-        num_used=windows.end - windows.start,
-        num_truncated=windows.start - windows.first,
-        num_after=windows.last - windows.end,
-        num_unknown=events.num_unknown.take(windows.segment_end)
-        - events.num_unknown.take(windows.segment_start),
+        readout_visible=visible,
+        num_used=num_used,
+        num_truncated=num_truncated,
+        num_after=num_after,
+        num_unknown=num_unknown,
     )
+
+
+@native("noticed", "num_unknown")
+def _notice(
+    segment_offsets: Int64[ndarray, " segment_plus_1"],
+    begins: Int64[ndarray, "window readout"],
+    ends: Int64[ndarray, " readout"],
+    firsts: Int64[ndarray, " readout"],
+    lasts: Int64[ndarray, " readout"],
+    segment_starts: Int64[ndarray, " segment"],
+    segment_ends: Int64[ndarray, " segment"],
+    unknown_before: Int64[ndarray, " event_plus_1"],
+    noticed: Int64[ndarray, "4 readout"],
+    num_unknown: Int64[ndarray, " segment"],
+) -> None:
+    """Write how many events of its segment a cutoff sees; how many it uses, are too old, and come after."""
+    history = begins.shape[0] - 1
+    for segment in range(len(segment_starts)):
+        start, end = segment_starts[segment], segment_ends[segment]
+        num_unknown[segment] = unknown_before[end] - unknown_before[start]
+        for readout in range(segment_offsets[segment], segment_offsets[segment + 1]):
+            noticed[0, readout] = max(ends[readout] - start, 0)
+            noticed[1, readout] = ends[readout] - begins[history, readout]
+            noticed[2, readout] = begins[history, readout] - firsts[readout]
+            noticed[3, readout] = lasts[readout] - ends[readout]
 
 
 def raw_features(

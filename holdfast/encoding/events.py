@@ -54,10 +54,11 @@ def encode_events(
     codes, tables, table_ends = coded(
         [histories.event_type, *(histories.categorical[name] for name in fields)],
         [spec.event_type, *(spec.categorical[name] for name in fields)],
+        num=num,
     )
     ids = np.empty((num + 1, len(codes)), dtype=np.int64)
     num_unknown = np.empty(num + 1, dtype=np.int64)
-    write_ids(codes, tables, table_ends, ids, num_unknown)
+    _write_ids(codes, tables, table_ends, ids, num_unknown)
     raw = np.empty((num, len(numeric) + 1))
     values = np.empty((num + 1, spec.event_value_size), dtype=np.float32)
     days = np.empty(num + 1, dtype=np.float32)
@@ -74,22 +75,22 @@ def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarra
 
 
 def coded(
-    columns: Sequence[CodedColumn], vocabularies: Sequence[Vocabulary]
+    columns: Sequence[CodedColumn], vocabularies: Sequence[Vocabulary], *, num: int
 ) -> tuple[Int32[ndarray, "column row"], Int64[ndarray, " entry"], Int64[ndarray, " column"]]:
-    """Return the codes of columns, at least one, and what they mean, for :func:`write_ids`.
+    """Return columns of ``num`` codes and what they mean, for compiled loops.
 
     Returns:
         The codes; the ids of every code, one column's behind the other's, the id of a missing value last
         in each; and where in them each column ends.
     """
-    codes = stacked([column.codes for column in columns], len(columns[0].codes), np.int32)
+    codes = stacked([column.codes for column in columns], num, np.int32)
     tables = [vocabulary.table(c.dictionary) for c, vocabulary in zip(columns, vocabularies, strict=True)]
     ends = np.array([*accumulate(map(len, tables))], dtype=np.int64)
-    return codes, np.concatenate(tables), ends
+    return codes, np.concatenate(tables) if tables else ends, ends
 
 
 @native("ids", "num_unknown")
-def write_ids(
+def _write_ids(
     codes: Int32[ndarray, "column row"],
     tables: Int64[ndarray, " entry"],
     table_ends: Int64[ndarray, " column"],

@@ -11,7 +11,7 @@ from numpy import ndarray
 
 from holdfast.encoding.encode import Encoded
 from holdfast.encoding.spec import CALENDAR_SIZE
-from holdfast.histories import prefix_sum
+from holdfast.native import native
 
 EVENT_INPUTS = ("event_ids", "event_values", "event_days")
 READOUT_INPUTS = ("readout_ids", "readout_values", "readout_calendar", "readout_days", "readout_visible")
@@ -109,21 +109,42 @@ def _pad_events(encoded: Encoded, segments: ndarray, *, length: int) -> dict[str
 
 def _flat_events(encoded: Encoded, segments: ndarray, widths: ndarray) -> dict[str, ndarray]:
     """Return the events of one segment after the other, each padded to its width."""
-    starts, ends = encoded.segment_start.take(segments), encoded.segment_end.take(segments)
-    has_events = ends > starts
-    assert (ends - starts <= widths).all(), "padding must never cut a history"
-    events, places = encoded.events, prefix_sum(widths)
-    rows = (starts - places[:-1]).repeat(widths)
-    rows += np.arange(len(rows), dtype=np.int64)
-    # Padding is the row behind the last event.
-    np.copyto(rows, len(events.days) - 1, where=rows >= ends.repeat(widths))
+    events = encoded.events
+    rows, firsts = np.empty(widths.sum(), dtype=np.int64), np.empty(len(segments), dtype=np.int64)
+    is_whole = np.ones(1, dtype=np.int64)
+    padding = len(events.days) - 1
+    starts, ends = encoded.segment_start, encoded.segment_end
+    _place_events(segments, widths, starts, ends, padding, rows, firsts, is_whole)
+    assert is_whole[0], "padding must never cut a history"
     values = events.values.take(rows, axis=0)
-    mark_first(values, places[:-1][has_events])
+    mark_first(values, firsts[firsts >= 0])
     return {
         "event_ids": events.ids.take(rows, axis=0),
         "event_values": values,
         "event_days": events.days.take(rows),
     }
+
+
+@native("rows", "firsts", "is_whole")
+def _place_events(
+    segments: Int64[ndarray, " taken"],
+    widths: Int64[ndarray, " taken"],
+    starts: Int64[ndarray, " segment"],
+    ends: Int64[ndarray, " segment"],
+    padding: int,
+    rows: Int64[ndarray, " place"],
+    firsts: Int64[ndarray, " taken"],
+    is_whole: Int64[ndarray, "1"],
+) -> None:
+    """Write which event belongs in every place, and the place of every segment's first; -1 without any."""
+    place = 0
+    for taken in range(len(segments)):
+        start, end = starts[segments[taken]], ends[segments[taken]]
+        firsts[taken] = place if end > start else -1
+        is_whole[0] &= end - start <= widths[taken]
+        for row in range(start, start + widths[taken]):
+            rows[place] = row if row < end else padding
+            place += 1
 
 
 def mark_first(values: Float32[ndarray, "event value_column"], rows: Int64[ndarray, " first"]) -> None:

@@ -6,13 +6,14 @@ It deliberately sees nothing but the events of :mod:`holdfast.encoding.windows`,
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, Shaped
+from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
+from holdfast.encoding.events import coded
 from holdfast.encoding.scaling import signed_log, standardise
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.encoding.windows import Windows
-from holdfast.histories import Histories, search_sorted
+from holdfast.histories import Histories, stacked
 from holdfast.native import native
 from holdfast.schema import MICROSECONDS_PER_DAY
 from holdfast.vocabulary import FIRST_REAL_ID, MISSING_CODE, PADDING_ID
@@ -56,23 +57,40 @@ class Asked:
     Attributes:
         time_us: The cutoffs, UTC microseconds.
         windows: What they see; its trailing windows are those of the spec.
-        version: Row of the attributes that hold at every cutoff.
-        has_version: Whether there are any.
+        version: Row of the attributes that hold at every cutoff; -1 where none does yet.
     """
 
     time_us: Int64[ndarray, " readout"]
     windows: Windows
     version: Int64[ndarray, " readout"]
-    has_version: Bool[ndarray, " readout"]
 
     @classmethod
     def of(cls, histories: Histories, time_us: Int64[ndarray, " readout"], windows: Windows) -> "Asked":
         """Find the version of the attributes that holds at every cutoff."""
-        versions = histories.attributes
-        first = versions.offsets.take(windows.customer)
-        last = versions.offsets.take(windows.customer + 1)
-        version = search_sorted(versions.valid_from_us, first, last, time_us) - 1
-        return cls(time_us=time_us, windows=windows, version=version, has_version=version >= first)
+        versions, version = histories.attributes, np.empty(len(time_us), dtype=np.int64)
+        valid_from_us = np.ascontiguousarray(versions.valid_from_us)
+        _find_versions(versions.offsets, valid_from_us, windows.customer, time_us, version)
+        return cls(time_us=time_us, windows=windows, version=version)
+
+
+@native("version")
+def _find_versions(
+    offsets: Int64[ndarray, " customer_plus_1"],
+    valid_from_us: Int64[ndarray, " version"],
+    customers: Int64[ndarray, " readout"],
+    cutoff_us: Int64[ndarray, " readout"],
+    version: Int64[ndarray, " readout"],
+) -> None:
+    for readout in range(len(customers)):
+        first, low = offsets[customers[readout]], offsets[customers[readout]]
+        high = offsets[customers[readout] + 1]
+        while low < high:
+            middle = (low + high) >> 1
+            if valid_from_us[middle] <= cutoff_us[readout]:
+                low = middle + 1
+            else:
+                high = middle
+        version[readout] = low - 1 if low > first else -1
 
 
 def readout_values(
@@ -127,23 +145,41 @@ def raw_readouts(
         raw,
     )
     _write_newest(numeric, event_ids, begins[-1], ends, num_last, last, raw, ids)
-    attributes = histories.attributes
-    for column, name in enumerate(names):
-        values = _at(attributes.numeric[name], asked, missing=np.float32(np.nan))
-        raw[:, first_attribute + 2 * column] = values
-        raw[:, first_attribute + 2 * column + 1] = np.isnan(values)
-    for column, name in enumerate(spec.schema.categorical_attributes, start=num_last):
-        coded = attributes.categorical[name]
-        codes = _at(coded.codes, asked, missing=np.int32(MISSING_CODE))
-        ids[:, column] = spec.attribute_vocabularies[name].ids(codes, coded.dictionary)
+    versions = histories.attributes
+    codes, tables, table_ends = coded(
+        [versions.categorical[name] for name in spec.schema.categorical_attributes],
+        [spec.attribute_vocabularies[name] for name in spec.schema.categorical_attributes],
+        num=len(versions.valid_from_us),
+    )
+    values = stacked((versions.numeric[name] for name in names), len(versions.valid_from_us), np.float32)
+    _write_attributes(asked.version, codes, tables, table_ends, values, num_last, first_attribute, raw, ids)
     return raw, ids
 
 
-def _at(column: Shaped[ndarray, " version"], asked: Asked, *, missing: np.generic) -> ndarray:
-    """Return an attribute as it was at every cutoff."""
-    if not len(column):
-        return np.full(len(asked.version), missing)
-    return np.where(asked.has_version, column.take(asked.version, mode="clip"), missing)
+@native("raw", "ids")
+def _write_attributes(
+    version: Int64[ndarray, " readout"],
+    codes: Int32[ndarray, "id_attribute version"],
+    tables: Int64[ndarray, " entry"],
+    table_ends: Int64[ndarray, " id_attribute"],
+    values: Float32[ndarray, "attribute version"],
+    first_id: int,
+    first_column: int,
+    raw: Float64[ndarray, "readout feature"],
+    ids: Int64[ndarray, "readout readout_id_column"],
+) -> None:
+    """Write the attributes as they were at every cutoff."""
+    for readout in range(len(version)):
+        row = version[readout]
+        for column in range(codes.shape[0]):
+            code = codes[column, row] if row >= 0 else MISSING_CODE
+            start = table_ends[column - 1] if column else 0
+            # The id of a missing value stands last in its table.
+            ids[readout, first_id + column] = tables[start + code if code >= 0 else table_ends[column] - 1]
+        for column in range(values.shape[0]):
+            value = values[column, row] if row >= 0 else np.nan
+            raw[readout, first_column + 2 * column] = value
+            raw[readout, first_column + 2 * column + 1] = np.isnan(value)
 
 
 @native("raw")

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from holdfast.histories import Histories, ragged_range, search_sorted
+from holdfast.histories import Histories, ragged_range
+from holdfast.native import native
 from holdfast.schema import MICROSECONDS_PER_DAY
 
 
@@ -93,25 +94,69 @@ def windows_of(
     Returns:
         The rows; a cutoff without events has ``start == end``.
     """
-    customer = cutoffs.customer.repeat(cutoffs.per_segment)
-    first, last = histories.offsets.take(customer), histories.offsets.take(customer + 1)
-    # One search answers all bounds: the cutoffs themselves, the windows, the oldest times.
-    days = np.array([0, *trailing_days, history_days], dtype=np.int64)
-    asked = cutoffs.time_us - (days * MICROSECONDS_PER_DAY)[:, None]
-    found = search_sorted(histories.occurred_at_us, first, last, asked)
-    end, begins = found[0], found[1:]
-    # No window reaches further back than the history does.
-    np.maximum(begins, np.maximum(begins[-1], end - max_events), out=begins)
-    final = cutoffs.offsets[1:] - 1
-    return Windows(
-        customer=customer,
-        begins=begins,
-        end=end,
-        first=first,
-        last=last,
-        segment_start=begins[-1].take(final),
-        segment_end=end.take(final),
+    num, num_segments = len(cutoffs.time_us), len(cutoffs.customer)
+    # Of one block, because every array costs about as much to make as a short one to fill.
+    rows = np.empty((len(trailing_days) + 5, num), dtype=np.int64)
+    segments = np.empty((2, num_segments), dtype=np.int64)
+    _find_windows(
+        histories.offsets,
+        np.ascontiguousarray(histories.occurred_at_us),
+        cutoffs.customer,
+        cutoffs.offsets,
+        cutoffs.time_us,
+        np.array([*trailing_days, history_days], dtype=np.int64),
+        max_events,
+        rows,
+        segments,
     )
+    return Windows(
+        customer=rows[0],
+        first=rows[1],
+        last=rows[2],
+        end=rows[3],
+        begins=rows[4:],
+        segment_start=segments[0],
+        segment_end=segments[1],
+    )
+
+
+@native("rows", "segments")
+def _find_windows(
+    offsets: Int64[ndarray, " customer_plus_1"],
+    event_us: Int64[ndarray, " event"],
+    customers: Int64[ndarray, " segment"],
+    segment_offsets: Int64[ndarray, " segment_plus_1"],
+    cutoff_us: Int64[ndarray, " readout"],
+    days: Int64[ndarray, " window"],
+    max_events: int,
+    rows: Int64[ndarray, "bound readout"],
+    segments: Int64[ndarray, "2 segment"],
+) -> None:
+    """Write customer, its first and last row, end of the history, and where every window begins."""
+    for segment in range(len(customers)):
+        first, last = offsets[customers[segment]], offsets[customers[segment] + 1]
+        for readout in range(segment_offsets[segment], segment_offsets[segment + 1]):
+            rows[0, readout] = customers[segment]
+            rows[1, readout] = first
+            rows[2, readout] = last
+            # The end, then the windows from the longest one, the history, on: each bounds the next.
+            low = first
+            for bound in range(len(days), -1, -1):
+                span_us = (days[bound - 1] if bound else 0) * MICROSECONDS_PER_DAY
+                high = last
+                while low < high:
+                    middle = (low + high) >> 1
+                    if event_us[middle] <= cutoff_us[readout] - span_us:
+                        low = middle + 1
+                    else:
+                        high = middle
+                rows[3 + bound, readout] = low
+            end = rows[3, readout]
+            for bound in range(1, len(days) + 1):
+                rows[3 + bound, readout] = max(rows[3 + bound, readout], end - max_events)
+        final = segment_offsets[segment + 1] - 1
+        segments[0, segment] = rows[3 + len(days), final]
+        segments[1, segment] = rows[3, final]
 
 
 def without_unseen(histories: Histories, cutoffs: Cutoffs, windows: Windows) -> tuple[Histories, Windows]:
