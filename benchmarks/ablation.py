@@ -74,7 +74,13 @@ def main() -> None:
     """Measure, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="trainings per variant and data set")
-    parser.add_argument("--data", nargs="+", choices=list(WITHOUT), default=list(WITHOUT), help="data sets")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        choices=list(WITHOUT),
+        default=list(WITHOUT),
+        help="data sets; figures of others stay",
+    )
     parser.add_argument("--out", default="outputs/ablation", help="folder of the comparisons")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, key=value")
     chosen = parser.parse_args()
@@ -92,7 +98,11 @@ def main() -> None:
         f"mean over {chosen.seeds} seeds of training.ablate on the validation window, sequence model alone"
     )
     report(
-        "ablation", figures, method=f"{method}; {' '.join(chosen.overrides) or 'defaults'}", console=console
+        "ablation",
+        figures,
+        method=f"{method}; {' '.join(chosen.overrides) or 'defaults'}",
+        beside=[data for data in WITHOUT if data not in chosen.data],
+        console=console,
     )
 
 

@@ -87,7 +87,7 @@ def main() -> None:
     """Measure, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="trainings per data set")
-    parser.add_argument("--data", nargs="+", default=DATA_SETS, help="data sets")
+    parser.add_argument("--data", nargs="+", default=DATA_SETS, help="data sets; figures of others stay")
     parser.add_argument("--out", default="outputs/quality", help="folder of the comparisons")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, key=value")
     chosen = parser.parse_args()
@@ -102,7 +102,11 @@ def main() -> None:
         figures += figures_of(result)
     method = f"mean over {chosen.seeds} seeds of training.compare on the test window"
     report(
-        "quality", figures, method=f"{method}; {' '.join(chosen.overrides) or 'defaults'}", console=console
+        "quality",
+        figures,
+        method=f"{method}; {' '.join(chosen.overrides) or 'defaults'}",
+        beside=[data for data in DATA_SETS if data not in chosen.data],
+        console=console,
     )
 
 

@@ -67,6 +67,7 @@ def report(
     figures: Sequence[Figure],
     *,
     method: str,
+    beside: Sequence[str] = (),
     folder: Path = RESULTS,
     console: Console | None = None,
 ) -> Path:
@@ -76,6 +77,8 @@ def report(
         benchmark: Name of the benchmark and of the file.
         figures: What was measured, in the order shown.
         method: How, in one sentence: number of repeats, what was taken of them, the data.
+        beside: Data sets that were not measured this time; figures of them (``<data set>: ...``) that are
+            kept already stay behind the new ones, each with the commit that it is of (``kept_from``).
         folder: Where results are kept.
         console: Where to print; standard output by default.
 
@@ -84,6 +87,7 @@ def report(
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{benchmark}.json"
+    kept = _kept(path, beside)
     result = {
         "benchmark": benchmark,
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -92,7 +96,8 @@ def report(
         "versions": describe_versions(),
         "revision": describe_revision(ROOT),
         "figures": [
-            {**asdict(figure), "value": _plain(figure.value), "met": figure.is_met} for figure in figures
+            *({**asdict(f), "value": _plain(f.value), "met": f.is_met} for f in figures),
+            *kept,
         ],
     }
     # A reader of the results never finds a half-written file.
@@ -108,6 +113,16 @@ def report(
         f"{method}\nkept in {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}", style="dim"
     )
     return path
+
+
+def _kept(path: Path, beside: Sequence[str]) -> list[dict[str, Any]]:
+    if not (beside and path.exists()):
+        return []
+    result = json.loads(path.read_text(encoding="utf-8"))
+    commit = result["revision"]["commit"]
+    figures = [f for f in result["figures"] if f["name"].partition(":")[0] in beside]
+    # A figure that was kept before has a commit of its own.
+    return [{"kept_from": commit, **figure} for figure in figures]
 
 
 def _plain(value: float) -> float | None:

@@ -152,7 +152,7 @@ def _plain(view: Any, data: bytes) -> Customers:
     # What the view does not know would be missing from it silently.
     if view.ByteSize() != len(data):
         raise NotPlainError
-    return Customers.of(view.customers)
+    return Customers.of(list(view.customers))
 
 
 @cache

@@ -52,6 +52,27 @@ def test_the_file_has_the_form_that_every_benchmark_shares(tmp_path: Path) -> No
     assert result["figures"][1]["met"] is None
 
 
+def test_figures_of_data_sets_that_were_not_measured_stay_with_their_commit(tmp_path: Path) -> None:
+    """Only those that were named, and again with the commit that they were first measured at."""
+
+    def of(data: str, value: float) -> Figure:
+        return Figure(name=f"{data}: auroc", value=value, unit="", goal=None, better="higher")
+
+    def kept(figures: list[Figure], beside: list[str], commit: str) -> list[dict[str, object]]:
+        console = Console(file=io.StringIO())
+        path = report("some", figures, method="once", beside=beside, folder=tmp_path, console=console)
+        result = json.loads(path.read_text(encoding="utf-8"))
+        result["revision"]["commit"] = commit
+        path.write_text(json.dumps(result), encoding="utf-8")
+        return [{key: f.get(key) for key in ("name", "value", "kept_from")} for f in result["figures"]]
+
+    kept([of("shop", 0.5), of("cases", 0.6), of("other", 0.7)], ["shop"], "first")
+    new = {"name": "cases: auroc", "value": 0.8, "kept_from": None}
+    old = {"name": "shop: auroc", "value": 0.5, "kept_from": "first"}
+    assert kept([of("cases", 0.8)], ["shop"], "second") == [new, old]
+    assert kept([of("cases", 0.8)], ["shop"], "third") == [new, old]
+
+
 def test_no_result_names_the_host(tmp_path: Path) -> None:
     """A result may be published: it says what machine it was, not whose."""
     path = report("some", [], method="once", folder=tmp_path, console=Console(file=io.StringIO()))
