@@ -26,9 +26,6 @@ RICH_TYPES = 8
 DENSE_EVENTS = 200
 """Median events at a cutoff from which on the default length of a history cuts many of them off."""
 
-MANY_CUSTOMERS = 10_000
-"""Customers to learn from above which the default limit of steps ends training early."""
-
 YEAR_DAYS = 365.25
 SEASONAL_YEARS = 3.0
 """Years in front of the test from which on two earlier ones have the same day with a whole window."""
@@ -98,13 +95,26 @@ class DataFigures:
         )
 
 
-def advice(figures: DataFigures, optimiser: OptimiserConfig, *, has_own_steps: bool) -> Iterator[str]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedSteps:
+    """What the data asks for, before any limit.
+
+    Attributes:
+        num: Steps.
+        reason: Who asks for them, in words.
+    """
+
+    num: int
+    reason: str
+
+
+def advice(figures: DataFigures, optimiser: OptimiserConfig, *, wanted: WantedSteps | None) -> Iterator[str]:
     """Yield lines for the log: the figures, what was settled from them, and what they speak for.
 
     Args:
         figures: Of the data.
         optimiser: The schedule with its number of steps settled.
-        has_own_steps: Whether the configuration set the number of steps itself.
+        wanted: Where that number comes from; None where the configuration set it itself.
     """
     yield (
         f"data: {figures.num_training_customers:,} of {figures.num_customers:,} customers are eligible in "
@@ -115,12 +125,13 @@ def advice(figures: DataFigures, optimiser: OptimiserConfig, *, has_own_steps: b
         f"{figures.span_days / YEAR_DAYS:.1f} years before the test, "
         f"{figures.span_days / figures.horizon_days:.1f} horizons of {figures.horizon_days} days"
     )
-    if has_own_steps:
+    if wanted is None:
         yield f"set: {optimiser.num_steps:,} steps, whatever the data holds (optimiser.num_steps)"
     else:
+        least, most = optimiser.steps_range
         yield (
-            f"settled from the data: {optimiser.num_steps:,} steps, because {optimiser.passes:g} passes over "
-            "the different histories of training ask for as many within optimiser.steps_range"
+            f"settled from the data: {optimiser.num_steps:,} steps, because {wanted.reason} "
+            f"ask for {wanted.num:,}, and optimiser.steps_range allows {least:,} to {most:,}"
         )
     if figures.share_cut >= 0.01:
         yield (
@@ -148,8 +159,3 @@ def suited(figures: DataFigures) -> Iterator[tuple[str, str]]:
         yield "rich", f"{figures.num_event_types} event types (at least {RICH_TYPES})"
     if figures.events[1] >= DENSE_EVENTS:
         yield "dense", f"a median of {figures.events[1]} events at a cutoff (at least {DENSE_EVENTS})"
-    if figures.num_training_customers >= MANY_CUSTOMERS:
-        yield (
-            "many",
-            f"{figures.num_training_customers:,} customers to learn from (at least {MANY_CUSTOMERS:,})",
-        )

@@ -32,9 +32,10 @@ class OptimiserConfig:
         learning_rate: Peak of AdamW's learning rate.
         weight_decay: Of matrices; vectors (biases, norms) are not decayed.
         num_steps: Optimiser steps on labels; None takes as many as ``passes`` ask for.
-        passes: How many cutoffs are seen per different training history where ``num_steps`` is
+        passes: How many cutoffs are seen per different training history, at most, where ``num_steps`` is
             None. A few histories bear no more passes than many, so the steps have to follow the data.
-        steps_range: Least and most steps that ``passes`` may come to.
+            How often a customer may be seen is bounded too, see :mod:`training.settling`.
+        steps_range: Least and most steps that they may come to.
         pretraining_steps: Steps before them that learn nothing but the next event, from every customer
             and every event that training may see, labelled or not.
         warmup_steps: Steps of linear rise, at most a third of all; after them and after pretraining it
@@ -82,18 +83,12 @@ class OptimiserConfig:
         if not 0 <= self.ema_decay < 1:
             raise ConfigError("optimiser.ema_decay", self.ema_decay, "it must lie in [0, 1)")
 
-    def settled(self, *, num_histories: int, readouts_per_step: float) -> "OptimiserConfig":
-        """Return the schedule with its number of steps decided.
-
-        Args:
-            num_histories: Different histories that training cutoffs see.
-            readouts_per_step: How many cutoffs a step takes, on average.
-        """
+    def settled(self, *, wanted_steps: int) -> "OptimiserConfig":
+        """Return the schedule with its number of steps decided: as given, else as wanted within the range."""
         if self.num_steps is not None:
             return self
-        wanted = round(self.passes * num_histories / max(readouts_per_step, 1.0))
         least, most = self.steps_range
-        return replace(self, num_steps=min(max(wanted, least), most))
+        return replace(self, num_steps=min(max(wanted_steps, least), most))
 
     @property
     def total_steps(self) -> int:

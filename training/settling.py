@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from holdfast.histories import search_sorted
 from holdfast.schema import MICROSECONDS_PER_DAY
-from training.advice import DataFigures, advice
+from training.advice import DataFigures, WantedSteps, advice
 from training.fit_config import FitConfig
 from training.model import ModelConfig
 from training.module import OptimiserConfig
@@ -20,6 +20,12 @@ from training.task import Readouts, Task
 
 MOST_UNSEEN_DAYS = 45
 """Of the year that training cutoffs may leave out in one piece, if seasons are to be learned."""
+
+STEPS_OF_ANY_DATA = 1_000
+"""As many steps as different histories ask for are taken up to here, however few customers there are."""
+
+MOST_VISITS = 24
+"""Times that a customer is seen, on average, in more steps than that."""
 
 _YEAR_DAYS = 365.25
 
@@ -56,11 +62,53 @@ def settled_model(config: ModelConfig, train: Readouts) -> ModelConfig:
 
 
 def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> OptimiserConfig:
-    """Decide the number of steps from the number of different training histories, and say so in the log.
+    """Decide the number of steps from different training histories and from customers, and say so in the log.
 
-    Cutoffs of a customer between which nothing happened show the same history twice, and do not
-    bear more passes: CDNOW has ten cutoffs for every event. A history counts as its newest cutoff does.
+    Cutoffs of a customer between which nothing happened show the same history twice, and do not bear more
+    passes: CDNOW has ten cutoffs for every event. A history counts as its newest cutoff does. Nor do cutoffs
+    of one customer whose windows overlap, which tell the same outcomes several times. On validation of
+    the simulated shop, where six windows do, 24 passes over the histories of 10,000 customers were 48 over
+    the customers and came to .966 of the best possible AUROC; in fewer steps 32 over 12,000 customers came
+    to .974, 24 over 14,000 to .978 and 24 over 16,000 to .976 (one seed each). But a network needs steps to
+    learn at all: after 24 over 3,000 customers, 281 steps, the validation loss was still falling.
     """
+    num_histories = _num_histories(task, train)
+    per_customer = np.unique(train.customer, return_counts=True)[1]
+    num_customers = round(len(per_customer) / task.asked_share)
+    pool = min(config.batching.pool_customers, len(per_customer))
+    mean = np.minimum(per_customer, config.batching.readouts_per_customer).mean()
+    readouts_per_step = float(mean) * pool
+    optimiser = config.optimiser
+    wanted = WantedSteps(
+        num=round(optimiser.passes * num_histories / max(readouts_per_step, 1.0)),
+        reason=f"{optimiser.passes:g} passes over the different histories of training",
+    )
+    borne = max(STEPS_OF_ANY_DATA, round(MOST_VISITS * num_customers / pool))
+    if borne < wanted.num:
+        reason = (
+            f"{MOST_VISITS} passes over the customers of training, and at least {STEPS_OF_ANY_DATA:,} steps,"
+        )
+        wanted = WantedSteps(num=borne, reason=reason)
+    settled = optimiser.settled(wanted_steps=wanted.num)
+    assert settled.num_steps is not None
+    _log.info(
+        "%d steps of %.0f cutoffs of %d customers; training has %d cutoffs of %d customers, which show %d "
+        "different histories",
+        settled.num_steps,
+        readouts_per_step,
+        pool,
+        round(len(train) / task.asked_share),
+        num_customers,
+        num_histories,
+    )
+    figures = DataFigures.of(task, train, max_events=config.encoding.max_events)
+    for line in advice(figures, settled, wanted=wanted if optimiser.num_steps is None else None):
+        _log.info("%s", line)
+    return settled
+
+
+def _num_histories(task: Task, train: Readouts) -> int:
+    """Return how many different histories training shows."""
     histories = task.histories
     first, last = histories.offsets[train.customer], histories.offsets[train.customer + 1]
     ends = search_sorted(histories.occurred_at_us, first, last, train.cutoff_us)
@@ -68,23 +116,7 @@ def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> Optimise
     distinct, which = np.unique(ends, return_inverse=True)
     most = np.zeros(len(distinct), dtype=np.float64)
     np.maximum.at(most, which, weights)
-    num_histories = round(most.sum() / task.asked_share)
-    per_customer = np.unique(train.customer, return_counts=True)[1]
-    mean = np.minimum(per_customer, config.batching.readouts_per_customer).mean()
-    readouts_per_step = float(mean) * min(config.batching.pool_customers, len(per_customer))
-    settled = config.optimiser.settled(num_histories=num_histories, readouts_per_step=readouts_per_step)
-    assert settled.num_steps is not None
-    _log.info(
-        "%d steps of %.0f cutoffs; training has %d cutoffs that show %d different histories",
-        settled.num_steps,
-        readouts_per_step,
-        round(len(train) / task.asked_share),
-        num_histories,
-    )
-    figures = DataFigures.of(task, train, max_events=config.encoding.max_events)
-    for line in advice(figures, settled, has_own_steps=config.optimiser.num_steps is not None):
-        _log.info("%s", line)
-    return settled
+    return round(most.sum() / task.asked_share)
 
 
 def longest_gap_in_year(times_us: Int64[ndarray, " time"]) -> float:

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
 def test_order_is_learned_where_it_matters(tmp_path: Path) -> None:
     """The sequence model beats trees by .015 AUROC and comes to .97 of the best possible one.
 
-    Another shop than the one that defaults were chosen on, four times as many customers, and twice the most
-    steps that a run takes by itself.
+    Another shop than the one that defaults were chosen on, with more customers, and about as many steps as
+    a run takes by itself.
     """
     with chdir(tmp_path):
         run_command(

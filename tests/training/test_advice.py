@@ -7,7 +7,7 @@ import pytest
 from tasks import small_task, tiny_config
 
 from builders import DAY, START_US
-from training.advice import DataFigures, advice, suited
+from training.advice import DataFigures, WantedSteps, advice, suited
 
 FIGURES = DataFigures(
     num_customers=1_000,
@@ -52,14 +52,13 @@ def test_the_figures_are_those_of_the_training_cutoffs() -> None:
         ({"num_event_types": 20}, ["rich"]),
         ({"events": (20, 400, 900)}, ["dense"]),
         ({"num_event_types": 20, "events": (20, 400, 900)}, ["rich", "dense"]),
-        ({"num_customers": 20_000, "num_training_customers": 12_000}, ["many"]),
     ],
 )
 def test_an_experiment_is_named_for_its_kind_of_data(changes: dict, names: list[str]) -> None:
     """With the figure that speaks for it; most data asks for none."""
     figures = replace(FIGURES, **changes)
     assert [name for name, _ in suited(figures)] == names
-    lines = list(advice(figures, tiny_config().optimiser, has_own_steps=True))
+    lines = list(advice(figures, tiny_config().optimiser, wanted=None))
     for name in names:
         assert sum(line.startswith(f"experiment={name} ") for line in lines) == 1
     assert any("the defaults are" in line for line in lines) == (not names)
@@ -69,7 +68,10 @@ def test_what_was_settled_is_told_with_its_reason() -> None:
     """Steps from the data, or those that the configuration sets; events that are left out."""
     optimiser = tiny_config(num_steps=321).optimiser
     figures = replace(FIGURES, share_cut=0.25)
-    settled = list(advice(figures, optimiser, has_own_steps=False))
-    assert any("settled from the data: 321 steps" in line for line in settled)
+    settled = list(
+        advice(figures, optimiser, wanted=WantedSteps(num=9_876, reason="7 passes over the customers"))
+    )
+    (why,) = (line for line in settled if line.startswith("settled from the data: 321 steps"))
+    assert "7 passes over the customers ask for 9,876" in why
     assert any("25% of training cutoffs see more than 256 events" in line for line in settled)
-    assert any("set: 321 steps" in line for line in advice(FIGURES, optimiser, has_own_steps=True))
+    assert any("set: 321 steps" in line for line in advice(FIGURES, optimiser, wanted=None))

@@ -175,14 +175,12 @@ def test_a_schedule_that_cannot_run_is_refused(key: str, value: Any) -> None:
         OptimiserConfig(**values)
 
 
-def test_the_number_of_steps_follows_from_the_number_of_histories() -> None:
-    """So many passes over the training histories, within the range; a given number stands."""
-    asked = replace(tiny_config().optimiser, num_steps=None, passes=10.0, steps_range=(50, 400))
-    nums = (10, 2_000, 10**6)
-    settled = [asked.settled(num_histories=num, readouts_per_step=100.0).num_steps for num in nums]
+def test_the_number_of_steps_is_what_the_data_asks_for_within_the_range() -> None:
+    """A given number stands."""
+    asked = replace(tiny_config().optimiser, num_steps=None, steps_range=(50, 400))
+    settled = [asked.settled(wanted_steps=steps).num_steps for steps in (1, 200, 100_000)]
     assert settled == [50, 200, 400]
-    given = tiny_config(num_steps=7).optimiser
-    assert given.settled(num_histories=10**6, readouts_per_step=1.0).num_steps == 7
+    assert tiny_config(num_steps=7).optimiser.settled(wanted_steps=200).num_steps == 7
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tasks import small_task, tiny_config
 
 from holdfast.schema import MICROSECONDS_PER_DAY
-from training.settling import longest_gap_in_year, settled_model
+from training.settling import longest_gap_in_year, settled_model, settled_schedule
 from training.task import Readouts
 
 TASK = small_task()
@@ -44,6 +44,26 @@ def test_the_calendar_is_learned_from_a_whole_year(num_months: int, decided: str
     """With a part of it, what is learned would be carried on into months that nobody has seen."""
     train = cutoffs_at(15_000 + 30 * np.arange(num_months))
     assert settled_model(tiny_config(calendar="auto").model, train).calendar == decided
+
+
+def test_histories_ask_for_steps_and_customers_bound_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same history at many cutoffs asks once; many steps are taken of many customers alone."""
+    config = tiny_config()
+    config = replace(config, optimiser=replace(config.optimiser, num_steps=None, passes=30.0))
+    batching = config.batching
+    many = TASK.readouts(TASK.splits.train)
+    people, newest = np.unique(many.customer[::-1], return_index=True)
+    same = many.take(np.repeat(len(many) - 1 - newest, batching.readouts_per_customer))
+    once = round(30 * len(people) / batching.pool_customers / batching.readouts_per_customer)
+    assert settled_schedule(TASK, config, same).num_steps == once
+    free = settled_schedule(TASK, config, many).num_steps
+    borne = round(24 * len(people) / batching.pool_customers)
+    assert free is not None
+    assert once < borne < free
+    monkeypatch.setattr("training.settling.STEPS_OF_ANY_DATA", borne + 1)
+    assert settled_schedule(TASK, config, many).num_steps == borne + 1
+    monkeypatch.setattr("training.settling.STEPS_OF_ANY_DATA", 1)
+    assert settled_schedule(TASK, config, many).num_steps == borne
 
 
 @pytest.mark.parametrize("given", ["output", "input", "none"])
