@@ -49,13 +49,13 @@ class Customers:
 
     Attributes:
         data: The bytes of them all.
-        bounds: Where each begins, and where the last one ends.
+        bounds: Where each begins and ends: there may be others between them.
         spans: Where id, times, types and times of versions of each lie; (-1, -1) where one is absent.
         counts: How many events each has, how many versions, and how many fields and attributes it sends.
     """
 
     data: UInt8[ndarray, " byte"]
-    bounds: Int64[ndarray, " customer_plus_1"]
+    bounds: Int64[ndarray, "2 customer"]
     spans: Int64[ndarray, "4 customer 2"]
     counts: Int64[ndarray, "4 customer"]
 
@@ -68,7 +68,8 @@ class Customers:
         """
         num = len(customers)
         data = np.frombuffer(b"".join(customers), dtype=np.uint8)
-        bounds = np.array([0, *accumulate(map(len, customers))], dtype=np.int64)
+        ends = [0, *accumulate(map(len, customers))]
+        bounds = np.array([ends[:-1], ends[1:]], dtype=np.int64)
         spans, counts = np.empty((4, num, 2), dtype=np.int64), np.empty((4, num), dtype=np.int64)
         flags = np.ones(2, dtype=np.int64)
         _outline(data, bounds, _PART_OF_TAG, spans, counts, flags)
@@ -96,10 +97,9 @@ class Customers:
         placed = list(zip(parts, starts, strict=True))
         # What is absent stays below 0.
         spans = [np.where(part.spans < 0, _ABSENT, part.spans + start) for part, start in placed]
-        ends = [part.bounds[1:] + start for part, start in placed]
         return cls(
             data=np.concatenate([part.data for part in parts]),
-            bounds=np.concatenate([parts[0].bounds[:1], *ends]),
+            bounds=np.concatenate([part.bounds + start for part, start in placed], axis=1),
             spans=np.concatenate(spans, axis=1),
             counts=np.concatenate([part.counts for part in parts], axis=1),
         )
@@ -108,14 +108,14 @@ class Customers:
         """Return customers ``start`` to ``end``; their bytes are not copied."""
         return Customers(
             data=self.data,
-            bounds=self.bounds[start : end + 1],
+            bounds=self.bounds[:, start:end].copy(),
             spans=self.spans[:, start:end].copy(),
             counts=self.counts[:, start:end].copy(),
         )
 
     def __len__(self) -> int:
         """Return how many customers there are."""
-        return len(self.bounds) - 1
+        return int(self.bounds.shape[1])
 
     @property
     def num_events(self) -> Int64[ndarray, " customer"]:
@@ -209,7 +209,7 @@ def _numbers(
 @native("spans", "counts", "flags")
 def _outline(
     data: UInt8[ndarray, " byte"],
-    bounds: Int64[ndarray, " customer_plus_1"],
+    bounds: Int64[ndarray, "2 customer"],
     part_of_tag: Int64[ndarray, "256"],
     spans: Int64[ndarray, "4 customer 2"],
     counts: Int64[ndarray, "4 customer"],
@@ -221,8 +221,8 @@ def _outline(
     """
     spans[:] = _ABSENT
     counts[:] = 0
-    for customer in range(len(bounds) - 1):
-        place, end = bounds[customer], bounds[customer + 1]
+    for customer in range(bounds.shape[1]):
+        place, end = bounds[0, customer], bounds[1, customer]
         while place < end:
             part = part_of_tag[data[place]]
             size, shift, group = np.int64(0), 0, np.int64(128)
@@ -255,15 +255,15 @@ def _outline(
 @native("columns")
 def _list_columns(
     data: UInt8[ndarray, " byte"],
-    bounds: Int64[ndarray, " customer_plus_1"],
+    bounds: Int64[ndarray, "2 customer"],
     part_of_tag: Int64[ndarray, "256"],
     wanted: int,
     places: Int64[ndarray, " customer_plus_1"],
     columns: Int64[ndarray, "column 3"],
 ) -> None:
     """Write customer, begin and end of every field or attribute; :func:`_outline` has checked the form."""
-    for customer in range(len(bounds) - 1):
-        place, number = bounds[customer], places[customer]
+    for customer in range(bounds.shape[1]):
+        place, number = bounds[0, customer], places[customer]
         while number < places[customer + 1]:
             part = part_of_tag[data[place]]
             size, shift, group = np.int64(0), 0, np.int64(128)

@@ -115,6 +115,24 @@ def test_requests_read_together_say_what_they_say_alone(seed: int, sizes: list[i
         assert said(mine) == said(histories)
 
 
+@given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(0, 5), min_size=4, max_size=4))
+def test_parts_of_requests_read_together_say_what_they_say_alone(seed: int, cuts: list[int]) -> None:
+    """Large requests are cut, and the rest of one shares its reading with the beginning of another."""
+    rng = np.random.default_rng(seed)
+    data = [message(random_histories(rng, 5, max_length=12)).SerializeToString() for _ in range(2)]
+    stretches = [sorted(cuts[:2]), sorted(cuts[2:])]
+    parts = [AskedBytes.parse(one).part(*cut) for one, cut in zip(data, stretches, strict=True)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(AskedBytes, "read")
+        together = read_together(parts, SCHEMA, limits=LIMITS)
+    start = 0
+    for one, cut in zip(data, stretches, strict=True):
+        asked = np.arange(*cut)
+        mine = together.histories.take(np.arange(start, start + len(asked)))
+        start += len(asked)
+        assert said(mine) == said(plainly(one).histories.take(asked))
+
+
 def test_a_bad_request_is_told_in_its_own_words_and_leaves_its_neighbours_alone() -> None:
     """Faults of values and of form, with the caller's own codes and dictionary in the message."""
     rng = np.random.default_rng(8)
