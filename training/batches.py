@@ -16,13 +16,14 @@ from torch.autograd.profiler import record_function
 from torch.utils.data import Dataset
 
 from holdfast.encoding import EncodingSpec, encode
-from holdfast.encoding.encode import Encoded
+from holdfast.encoding.encode import Encoded, EncodedReadouts
 from holdfast.encoding.packing import ACTIVE_ROWS, pack_many
 from holdfast.encoding.padding import pad_many
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from training.labels import Labels
 from training.pages import release_pages
+from training.resident import Residence, ResidentEvents, SeenEvents, pad_places
 from training.segments import share_segments
 from training.splitting import split_by_length, split_evenly
 
@@ -39,12 +40,14 @@ class BatchingConfig:
         readouts_per_customer: Most cutoffs of one customer in a step, drawn anew each time.
         event_budget: Padded events of a micro-batch, at most (one history may exceed it).
         min_share: See :func:`training.segments.share_segments`.
+        resident: Whether the device holds all events, so that micro-batches need not bring theirs.
     """
 
     pool_customers: int = 256
     readouts_per_customer: int = 8
     event_budget: int = 8_192
     min_share: float = 0.5
+    resident: Residence = "auto"
 
     def __post_init__(self) -> None:
         """Refuse sizes that hold nothing.
@@ -63,13 +66,15 @@ class MicroBatch:
 
     Attributes:
         inputs: Tensors of :func:`holdfast.encoding.padding.pad_many` by name, or of
-            :func:`holdfast.encoding.packing.pack_many`.
+            :func:`holdfast.encoding.packing.pack_many`. Where the device holds the events, only their
+            first rows and numbers until :meth:`to` has gathered them.
         labels: Labels of every readout slot, ``[batch * readout]`` in row-major order; slots that
             ``readout_is_real`` does not mark repeat the first readout and must be masked.
         weights: How much every slot counts in the loss; 0 for those that are not real.
         num_readouts: How many slots are real.
         num_events: How many events are real.
         num_padded: How many there are with padding; as many, where they are packed.
+        gathered_length: What events are padded to that are yet to be gathered; None where all are there.
     """
 
     inputs: Mapping[str, Tensor]
@@ -78,6 +83,7 @@ class MicroBatch:
     num_readouts: int
     num_events: int
     num_padded: int
+    gathered_length: int | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -86,10 +92,14 @@ class MicroBatch:
         length = self.inputs["event_days"].shape[1] if packed is None else len(packed)
         return len(self.weights), length, self.weights.shape[1]
 
-    def to(self, device: torch.device) -> "MicroBatch":
-        """Return the micro-batch with its inputs on a device."""
+    def to(self, device: torch.device, resident: ResidentEvents | None = None) -> "MicroBatch":
+        """Return the micro-batch with its inputs on a device, its events from those that lie there."""
         moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=moved, weights=self.weights.to(device, non_blocking=True))
+        if self.gathered_length is not None:
+            assert resident is not None, "whoever leaves events out gives those on the device"
+            moved = resident.gathered(moved, length=self.gathered_length)
+        weights = self.weights.to(device, non_blocking=True)
+        return replace(self, inputs=moved, weights=weights, gathered_length=None)
 
     def pinned(self) -> "MicroBatch":
         """Return the micro-batch in memory that a GPU copies from while it computes."""
@@ -128,6 +138,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         rank: int = 0,
         num_ranks: int = 1,
         is_packed: bool = False,
+        seen: SeenEvents | None = None,
     ) -> None:
         """Keep the store's columns and how to draw from them.
 
@@ -144,6 +155,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
             rank: Which of several training processes this is.
             num_ranks: How many there are.
             is_packed: Whether events are packed; if not, they are padded to rows.
+            seen: The events that the device holds; None where micro-batches bring theirs.
 
         Raises:
             ConfigError: There is no customer to draw.
@@ -156,7 +168,10 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         self._customers, self._draw, self._label, self._weigh = customers, draw, label, weigh
         self._num_steps = num_steps
         self._rank, self._num_ranks = rank, num_ranks
-        self._is_packed = is_packed
+        self._is_packed, self._seen = is_packed, seen
+        if seen is not None:
+            # What is told of cutoffs has no categorical fields in it: they are not read again.
+            self._histories = replace(histories, categorical={})
         self._pools_per_epoch = max(1, len(customers) // config.pool_customers)
 
     @property
@@ -193,7 +208,12 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         cutoffs = share_segments(own, position, cutoff_us, self._spec, min_share=self._config.min_share)
         labels = self._label(people[position], cutoff_us)
         with record_function("encode"):
-            encoded, weights = encode(own, cutoffs, self._spec), self._weigh(cutoff_us)
+            encoded: EncodedReadouts = (
+                encode(own, cutoffs, self._spec)
+                if self._seen is None
+                else self._seen.encode(own, cutoffs, self._spec, customers=people)
+            )
+            weights = self._weigh(cutoff_us)
         budget, is_packed = self._config.event_budget, self._is_packed
         pool = micro_batches(encoded, labels, budget, weights=weights, is_packed=is_packed, rng=rng)
         return pool if has_share else [weightless(batch) for batch in pool]
@@ -208,7 +228,7 @@ class PoolDataset(Dataset[list[MicroBatch]]):
 
 @record_function("split")
 def micro_batches(
-    encoded: Encoded,
+    encoded: EncodedReadouts,
     labels: Labels,
     event_budget: int,
     *,
@@ -219,7 +239,7 @@ def micro_batches(
     """Split encoded segments and their labels into micro-batches.
 
     Args:
-        encoded: Ragged inputs.
+        encoded: Ragged inputs; without events where the device holds them, which are never packed.
         labels: One per readout, in the same order.
         event_budget: Events of a micro-batch, padding included.
         weights: One per readout, in the same order.
@@ -238,11 +258,12 @@ def micro_batches(
     batches = []
     for segments, length in parts:
         most = int(num_readouts[segments].max())
-        arrays = (
-            pack_many(encoded, segments, num_readouts=most)
-            if length is None
-            else pad_many(encoded, segments, length=length, num_readouts=most)
-        )
+        if not isinstance(encoded, Encoded):
+            arrays = pad_places(encoded, segments, num_readouts=most)
+        elif length is None:
+            arrays = pack_many(encoded, segments, num_readouts=most)
+        else:
+            arrays = pad_many(encoded, segments, length=length, num_readouts=most)
         batches.append(
             MicroBatch(
                 inputs={name: torch.from_numpy(array) for name, array in arrays.items()},
@@ -250,7 +271,8 @@ def micro_batches(
                 weights=torch.from_numpy(weights[arrays["readout_row"]] * arrays["readout_is_real"]),
                 num_readouts=int(num_readouts[segments].sum()),
                 num_events=int(encoded.lengths[segments].sum()),
-                num_padded=arrays["event_days"].size,
+                num_padded=len(segments) * length if length is not None else arrays["event_days"].size,
+                gathered_length=None if isinstance(encoded, Encoded) else length,
             )
         )
     return batches

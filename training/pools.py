@@ -12,6 +12,7 @@ import torch
 from numpy import ndarray
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
+from holdfast.errors import ConfigError
 from holdfast.histories import search_sorted
 from training.batches import MicroBatch, PoolDataset, micro_batches, weightless
 from training.fit_config import FitConfig
@@ -21,6 +22,7 @@ from training.model.packing import can_pack
 from training.predict import encoded_chunks
 from training.prefetch import Prefetched
 from training.readout_table import ReadoutTable
+from training.resident import ResidentEvents, resident_events
 from training.task import Readouts, Task
 
 VALIDATION_SAMPLE = 5_000
@@ -71,6 +73,7 @@ class PoolData(pl.LightningDataModule):
         super().__init__()
         self._task, self._config, self._model = task, config, model
         self._train = train
+        self._resident: ResidentEvents | None = None
         self._is_whole = task.asked_share == 1.0
         self._customers = (
             np.unique(train.customer) if self._is_whole else task.customers(task.fit_split, seed=config.seed)
@@ -81,9 +84,11 @@ class PoolData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[list[MicroBatch]]:
         """Return the pools of the steps that are still to be taken."""
         assert self.trainer is not None
-        on_cpu = self.trainer.strategy.root_device.type == "cpu"
+        device = self.trainer.strategy.root_device
+        on_cpu = device.type == "cpu"
+        self._resident = self._events_on(device)
         share: dict[str, Any] = {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
-        share["on_cpu"] = on_cpu
+        share |= {"on_cpu": on_cpu, "resident": self._resident}
         pools: PoolDataset | ConcatDataset[list[MicroBatch]] = self.pools(**share)
         if self._config.optimiser.pretraining_steps:
             pools = ConcatDataset([self._unlabelled_pools(**share), pools])
@@ -94,7 +99,25 @@ class PoolData(pl.LightningDataModule):
         ahead = Prefetched(pools, finish=lambda pool: [batch.pinned() for batch in pool])
         return DataLoader(ahead, batch_size=None, sampler=steps)
 
-    def pools(self, *, rank: int = 0, num_ranks: int = 1, on_cpu: bool = True) -> PoolDataset:
+    def _events_on(self, device: torch.device) -> ResidentEvents | None:
+        """Put the events on the device where that is wanted; every process has a copy on its own."""
+        wanted = self._config.batching.resident
+        if self._is_packed(on_cpu=device.type == "cpu"):
+            if wanted != "auto" and wanted:
+                limit = "it must be auto or false with a recurrent model on a CPU, where events are packed"
+                raise ConfigError("batching.resident", wanted, limit)
+            return None
+        until_us, spec = self._task.fit_split.observed_until_us, self._model.spec
+        return resident_events(self._task.histories, spec, wanted=wanted, until_us=until_us, device=device)
+
+    def pools(
+        self,
+        *,
+        rank: int = 0,
+        num_ranks: int = 1,
+        on_cpu: bool = True,
+        resident: ResidentEvents | None = None,
+    ) -> PoolDataset:
         """Return the pools of all steps on labels, or one process's share of each."""
         task, split, num_steps = self._task, self._task.fit_split, self._config.optimiser.num_steps
         assert num_steps is not None
@@ -110,9 +133,10 @@ class PoolData(pl.LightningDataModule):
             rank=rank,
             num_ranks=num_ranks,
             on_cpu=on_cpu,
+            resident=resident,
         )
 
-    def _unlabelled_pools(self, *, rank: int, num_ranks: int, on_cpu: bool) -> PoolDataset:
+    def _unlabelled_pools(self, **share: Any) -> PoolDataset:
         """Return pools of all customers at the last instant that training may see, where no label counts."""
         until_us = self._task.fit_split.observed_until_us
         histories = self._task.histories
@@ -124,25 +148,28 @@ class PoolData(pl.LightningDataModule):
             draw=lambda people, _: (np.arange(len(people)), np.full(len(people), until_us)),
             label=self._label,
             weigh=lambda cutoff_us: np.zeros(len(cutoff_us), dtype=np.float32),
-            rank=rank,
-            num_ranks=num_ranks,
-            on_cpu=on_cpu,
+            **share,
         )
 
     def _label(self, customer: ndarray, cutoff_us: ndarray) -> Labels:
         until_us = self._task.fit_split.observed_until_us
         return self._task.labeller.label(customer, cutoff_us, observed_until_us=until_us)
 
-    def _pools(self, num_steps: int, *, on_cpu: bool, **chosen: Any) -> PoolDataset:
+    def _is_packed(self, *, on_cpu: bool) -> bool:
         # A GPU wants few shapes, and its recurrent layer has no loop in Python to shorten.
-        is_packed = on_cpu and can_pack(self._model.config)
+        return on_cpu and can_pack(self._model.config)
+
+    def _pools(
+        self, num_steps: int, *, on_cpu: bool, resident: ResidentEvents | None, **chosen: Any
+    ) -> PoolDataset:
         return PoolDataset(
             self._task.histories,
             self._model.spec,
             config=self._config.batching,
             num_steps=num_steps,
             seed=self._config.seed,
-            is_packed=is_packed,
+            is_packed=self._is_packed(on_cpu=on_cpu),
+            seen=None if resident is None else resident.seen,
             **chosen,
         )
 
@@ -175,4 +202,8 @@ class PoolData(pl.LightningDataModule):
         """Move the inputs of micro-batches; their labels follow in the loss."""
         if isinstance(batch, MicroBatch):
             return batch.to(device)
-        return [part.to(device) for part in batch]
+        return [part.to(device, self._resident) for part in batch]
+
+    def teardown(self, stage: str) -> None:  # noqa: ARG002 (the hook's)
+        """Let go of the events on the device: a second fit wants the room."""
+        self._resident = None

@@ -6,14 +6,14 @@ one request take the same path, and no other code turns events into model inputs
     windows   which events a cutoff sees
     events    what the model is told about one event
     readouts  what it is told about a cutoff: recency, tenure, windowed sums
-    encode    the three together, every event once
+    encode    the three together, every event once; or what cutoffs are told alone
     padding   segments to rectangular tensors, by name
     spec      everything fitted on training history, as plain JSON
 """
 
-from holdfast.encoding.encode import encode
+from holdfast.encoding.encode import encode, encode_readouts
 from holdfast.encoding.padding import pad
 from holdfast.encoding.spec import EncodingSpec, NumericScale, ReadoutSpec
 from holdfast.encoding.windows import Cutoffs
 
-__all__ = ["Cutoffs", "EncodingSpec", "NumericScale", "ReadoutSpec", "encode", "pad"]
+__all__ = ["Cutoffs", "EncodingSpec", "NumericScale", "ReadoutSpec", "encode", "encode_readouts", "pad"]

@@ -1,5 +1,7 @@
 """Histories and cutoffs to model inputs, not yet rectangular: the one function both sides call.
 
+Who has encoded the events already asks for what is told of the cutoffs alone.
+
 It deliberately does not know tensors, batches or labels: see :mod:`holdfast.encoding.padding`.
 """
 
@@ -9,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from holdfast.encoding.events import Events, days_since_origin, encode_events, numeric_fields
+from holdfast.encoding.events import Events, days_since_origin, encode_events, numeric_fields, type_ids
 from holdfast.encoding.readouts import Asked, raw_readouts, readout_values
 from holdfast.encoding.scaling import calendar
 from holdfast.encoding.spec import EncodingSpec
@@ -19,13 +21,12 @@ from holdfast.native import native
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
-    """Model inputs before padding: every event once, and which of them a segment holds.
+class EncodedReadouts:
+    """Model inputs of cutoffs before padding, and which events a segment holds.
 
     Attributes:
-        events: The events of all histories, encoded.
         segment_start: The events of segment ``i`` are rows ``segment_start[i]`` ...
-        segment_end: ... to ``segment_end[i]`` of them; segments of one customer may overlap.
+        segment_end: ... to ``segment_end[i]`` of the encoded ones; segments of one customer may overlap.
         readout_offsets: Readouts of segment ``i`` are rows ``readout_offsets[i]`` to
             ``readout_offsets[i + 1]`` of what follows.
         readout_ids: Last event types and attributes.
@@ -36,10 +37,8 @@ class Encoded:
         num_used: Events of the cutoff's history.
         num_truncated: Events before it that are older or more than the encoding takes.
         num_after: Events of the customer after the cutoff.
-        num_unknown: Events of the segment with a value that training never saw.
     """
 
-    events: Events
     segment_start: Int64[ndarray, " segment"]
     segment_end: Int64[ndarray, " segment"]
     readout_offsets: Int64[ndarray, " segment_plus_1"]
@@ -51,13 +50,25 @@ class Encoded:
     num_used: Int64[ndarray, " readout"]
     num_truncated: Int64[ndarray, " readout"]
     num_after: Int64[ndarray, " readout"]
-    num_unknown: Int64[ndarray, " segment"]
 
     @property
     def lengths(self) -> Int64[ndarray, " segment"]:
         """Number of events of every segment."""
         lengths: ndarray = self.segment_end - self.segment_start
         return lengths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded(EncodedReadouts):
+    """The same with the events: every event once.
+
+    Attributes:
+        events: The events of all histories, encoded.
+        num_unknown: Events of the segment with a value that training never saw.
+    """
+
+    events: Events
+    num_unknown: Int64[ndarray, " segment"]
 
 
 def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encoded:
@@ -77,7 +88,33 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
         Model inputs, segment after segment.
     """
     seen = _look(histories, cutoffs, spec)
-    events, windows = seen.events, seen.windows
+    events = encode_events(seen.histories, seen.numeric, spec)
+    told, num_unknown = _told(seen, events.ids, events.num_unknown, cutoffs, spec)
+    return Encoded(events=events, num_unknown=num_unknown, **told)
+
+
+def encode_readouts(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> EncodedReadouts:
+    """Return what :func:`encode` gives, to the last bit, without the events themselves.
+
+    Args:
+        histories: Flat columns, sorted by time within a customer; categorical fields are not looked at.
+        cutoffs: Cutoffs in segments.
+        spec: The fitted encoding.
+    """
+    seen = _look(histories, cutoffs, spec)
+    told, _ = _told(seen, *type_ids(seen.histories, spec), cutoffs, spec)
+    return EncodedReadouts(**told)
+
+
+def _told(
+    seen: "_Seen",
+    event_ids: Int64[ndarray, "event_plus_1 id_column"],
+    unknown_before: Int64[ndarray, " event_plus_1"],
+    cutoffs: Cutoffs,
+    spec: EncodingSpec,
+) -> tuple[dict[str, ndarray], Int64[ndarray, " segment"]]:
+    """Return the attributes of :class:`EncodedReadouts`, and how many events of a segment are unknown."""
+    windows = seen.windows
     noticed = np.empty((4, len(cutoffs.time_us)), dtype=np.int64)
     num_unknown = np.empty(len(cutoffs.customer), dtype=np.int64)
     _notice(
@@ -88,26 +125,26 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
         windows.last,
         windows.segment_start,
         windows.segment_end,
-        events.num_unknown,
+        unknown_before,
         noticed,
         num_unknown,
     )
     visible, num_used, num_truncated, num_after = noticed
-    return Encoded(
-        events=events,
-        segment_start=windows.segment_start,
-        segment_end=windows.segment_end,
-        readout_offsets=cutoffs.offsets,
-        readout_ids=seen.readout_ids,
-        readout_values=readout_values(seen.raw, spec),
-        readout_calendar=calendar(cutoffs.time_us),
-        readout_days=days_since_origin(cutoffs.time_us, spec),
-        readout_visible=visible,
-        num_used=num_used,
-        num_truncated=num_truncated,
-        num_after=num_after,
-        num_unknown=num_unknown,
-    )
+    raw, readout_ids = seen.raw_readouts(event_ids, cutoffs, spec)
+    told = {
+        "segment_start": windows.segment_start,
+        "segment_end": windows.segment_end,
+        "readout_offsets": cutoffs.offsets,
+        "readout_ids": readout_ids,
+        "readout_values": readout_values(raw, spec),
+        "readout_calendar": calendar(cutoffs.time_us),
+        "readout_days": days_since_origin(cutoffs.time_us, spec),
+        "readout_visible": visible,
+        "num_used": num_used,
+        "num_truncated": num_truncated,
+        "num_after": num_after,
+    }
+    return told, num_unknown
 
 
 @native("noticed", "num_unknown")
@@ -148,17 +185,26 @@ def raw_features(
     Returns:
         One column per :func:`holdfast.encoding.readouts.feature_names`, NaN where a value is missing.
     """
-    return _look(histories, cutoffs, spec).raw
+    seen = _look(histories, cutoffs, spec)
+    event_ids, _ = type_ids(seen.histories, spec)
+    raw, _ = seen.raw_readouts(event_ids, cutoffs, spec)
+    return raw
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Seen:
-    """What cutoffs see, before it is scaled."""
+    """What cutoffs see, before it is encoded."""
 
-    events: Events
+    histories: Histories
+    numeric: Float32[ndarray, "field event"]
     windows: Windows
-    raw: Float64[ndarray, "readout feature"]
-    readout_ids: Int64[ndarray, "readout readout_id_column"]
+
+    def raw_readouts(
+        self, event_ids: Int64[ndarray, "event_plus_1 id_column"], cutoffs: Cutoffs, spec: EncodingSpec
+    ) -> tuple[Float64[ndarray, "readout feature"], Int64[ndarray, "readout readout_id_column"]]:
+        """Return what the cutoffs are told, in its own units."""
+        asked = Asked.of(self.histories, cutoffs.time_us, self.windows)
+        return raw_readouts(self.histories, self.numeric, event_ids, asked, spec)
 
 
 def _look(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> _Seen:
@@ -171,7 +217,4 @@ def _look(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> _Seen:
     )
     histories, windows = without_unseen(histories, cutoffs, windows)
     numeric = numeric_fields(histories, spec.schema.numeric_fields)
-    events = encode_events(histories, numeric, spec)
-    asked = Asked.of(histories, cutoffs.time_us, windows)
-    raw, readout_ids = raw_readouts(histories, numeric, events.ids, asked, spec)
-    return _Seen(events=events, windows=windows, raw=raw, readout_ids=readout_ids)
+    return _Seen(histories=histories, numeric=numeric, windows=windows)

@@ -51,14 +51,11 @@ def encode_events(
     """
     time_us, num = histories.occurred_at_us, len(histories.occurred_at_us)
     fields = spec.schema.categorical_fields
-    codes, tables, table_ends = coded(
+    ids, num_unknown = _ids(
         [histories.event_type, *(histories.categorical[name] for name in fields)],
         [spec.event_type, *(spec.categorical[name] for name in fields)],
         num=num,
     )
-    ids = np.empty((num + 1, len(codes)), dtype=np.int64)
-    num_unknown = np.empty(num + 1, dtype=np.int64)
-    _write_ids(codes, tables, table_ends, ids, num_unknown)
     raw = np.empty((num, len(numeric) + 1))
     values = np.empty((num + 1, spec.event_value_size), dtype=np.float32)
     days = np.empty(num + 1, dtype=np.float32)
@@ -68,10 +65,27 @@ def encode_events(
     return Events(ids=ids, values=values, days=days, num_unknown=num_unknown)
 
 
+def type_ids(
+    histories: Histories, spec: EncodingSpec
+) -> tuple[Int64[ndarray, "event_plus_1 1"], Int64[ndarray, " event_plus_1"]]:
+    """Return ids and ``num_unknown`` of :class:`Events` for the type alone: readouts are told of no more."""
+    return _ids([histories.event_type], [spec.event_type], num=len(histories.occurred_at_us))
+
+
 def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarray, "field event"]:
     """Return the numeric fields as one array."""
     columns = [histories.numeric[name] for name in names]
     return stacked(columns, len(histories.occurred_at_us), np.float32)
+
+
+def _ids(
+    columns: Sequence[CodedColumn], vocabularies: Sequence[Vocabulary], *, num: int
+) -> tuple[Int64[ndarray, "event_plus_1 id_column"], Int64[ndarray, " event_plus_1"]]:
+    codes, tables, table_ends = coded(columns, vocabularies, num=num)
+    ids = np.empty((num + 1, len(codes)), dtype=np.int64)
+    num_unknown = np.empty(num + 1, dtype=np.int64)
+    _write_ids(codes, tables, table_ends, ids, num_unknown)
+    return ids, num_unknown
 
 
 def coded(

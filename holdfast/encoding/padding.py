@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from holdfast.encoding.encode import Encoded
+from holdfast.encoding.encode import Encoded, EncodedReadouts
 from holdfast.encoding.spec import CALENDAR_SIZE
 from holdfast.native import native
 
@@ -18,7 +18,7 @@ READOUT_INPUTS = ("readout_ids", "readout_values", "readout_calendar", "readout_
 INPUT_NAMES = (*EVENT_INPUTS, *READOUT_INPUTS)
 """Names of the model's inputs, in the order of the exported graph."""
 
-_GAP, _IS_FIRST = -CALENDAR_SIZE - 2, -CALENDAR_SIZE - 1
+GAP, IS_FIRST = -CALENDAR_SIZE - 2, -CALENDAR_SIZE - 1
 """Columns of ``event_values``."""
 
 
@@ -88,7 +88,7 @@ def pad_many(
 
 
 def pad_readouts(
-    encoded: Encoded, segments: Int64[ndarray, " batch"], *, num_readouts: int
+    encoded: EncodedReadouts, segments: Int64[ndarray, " batch"], *, num_readouts: int
 ) -> Mapping[str, ndarray]:
     """Return what :func:`pad_many` gives of the readouts alone."""
     inputs: dict[str, ndarray] = {}
@@ -152,8 +152,8 @@ def mark_first(values: Float32[ndarray, "event value_column"], rows: Int64[ndarr
 
     What lies before a segment is unknown to serving too: the first gap is missing by definition.
     """
-    values[rows, _GAP] = 0.0
-    values[rows, _IS_FIRST] = 1.0
+    values[rows, GAP] = 0.0
+    values[rows, IS_FIRST] = 1.0
 
 
 def _rectangle(starts: ndarray, lengths: ndarray, *, width: int) -> tuple[ndarray, ndarray]:

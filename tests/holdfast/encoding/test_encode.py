@@ -1,6 +1,6 @@
 """Encoding sees the past only, and every customer alone."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import DAY, START_US, histories_of_lengths, random_histories, segment_events, small_spec
-from holdfast.encoding import Cutoffs, encode, pad
-from holdfast.encoding.encode import Encoded, raw_features
+from holdfast.encoding import Cutoffs, encode, encode_readouts, pad
+from holdfast.encoding.encode import Encoded, EncodedReadouts, raw_features
 from holdfast.encoding.padding import INPUT_NAMES, pad_many
 from holdfast.encoding.readouts import feature_names
 from holdfast.encoding.windows import windows_of
@@ -172,6 +172,19 @@ def test_several_cutoffs_in_one_segment_see_what_each_sees_alone() -> None:
     for name in PER_READOUT:
         np.testing.assert_array_equal(getattr(many, name), getattr(single, name), err_msg=name)
     np.testing.assert_array_equal(many.readout_visible, single.lengths)
+
+
+@pytest.mark.parametrize("length", [30, 3_000], ids=["all events", "seen events alone"])
+def test_readouts_alone_are_those_that_come_with_events(length: int) -> None:
+    """Whoever has the events gets the same bits of everything else, and no categorical field is read."""
+    rng = np.random.default_rng(7)
+    histories, spec = histories_of_lengths(rng, np.array([length, 0, 20])), small_spec()
+    time_us = np.sort(START_US + rng.integers(300, 320, (3, 4)) * DAY, axis=1).reshape(-1)
+    shared = Cutoffs(customer=np.arange(3), offsets=np.array([0, 4, 8, 12]), time_us=time_us)
+    alone = encode_readouts(replace(histories, categorical={}), shared, spec)
+    whole = encode(histories, shared, spec)
+    for field in fields(EncodedReadouts):
+        np.testing.assert_array_equal(getattr(alone, field.name), getattr(whole, field.name), field.name)
 
 
 def test_a_shared_segment_begins_with_the_last_cutoffs_history() -> None:
