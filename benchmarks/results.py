@@ -24,6 +24,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PACKAGES = (
     "grpcio",
     "lightgbm",
+    "numba",
     "numpy",
     "onnx",
     "onnxruntime",
