@@ -42,7 +42,7 @@ class Native(Generic[P]):
             import numba
         except ImportError:
             _log.warning(
-                "Numba is not installed: %s runs as Python, some hundred times slower",
+                "Numba is not installed: %s runs as Python, several hundred times slower",
                 self.python.__qualname__,
             )
             self._run = self.python

@@ -13,7 +13,7 @@ from holdfast.encoding.events import coded
 from holdfast.encoding.scaling import signed_log, standardise
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.encoding.windows import Windows
-from holdfast.histories import Histories, stacked
+from holdfast.histories import Histories, search_sorted, stacked
 from holdfast.native import native
 from holdfast.schema import MICROSECONDS_PER_DAY
 from holdfast.vocabulary import FIRST_REAL_ID, MISSING_CODE, PADDING_ID
@@ -67,30 +67,12 @@ class Asked:
     @classmethod
     def of(cls, histories: Histories, time_us: Int64[ndarray, " readout"], windows: Windows) -> "Asked":
         """Find the version of the attributes that holds at every cutoff."""
-        versions, version = histories.attributes, np.empty(len(time_us), dtype=np.int64)
-        valid_from_us = np.ascontiguousarray(versions.valid_from_us)
-        _find_versions(versions.offsets, valid_from_us, windows.customer, time_us, version)
-        return cls(time_us=time_us, windows=windows, version=version)
-
-
-@native("version")
-def _find_versions(
-    offsets: Int64[ndarray, " customer_plus_1"],
-    valid_from_us: Int64[ndarray, " version"],
-    customers: Int64[ndarray, " readout"],
-    cutoff_us: Int64[ndarray, " readout"],
-    version: Int64[ndarray, " readout"],
-) -> None:
-    for readout in range(len(customers)):
-        first, low = offsets[customers[readout]], offsets[customers[readout]]
-        high = offsets[customers[readout] + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if valid_from_us[middle] <= cutoff_us[readout]:
-                low = middle + 1
-            else:
-                high = middle
-        version[readout] = low - 1 if low > first else -1
+        versions = histories.attributes
+        first = versions.offsets.take(windows.customer)
+        behind = search_sorted(
+            versions.valid_from_us, first, versions.offsets.take(windows.customer + 1), time_us
+        )
+        return cls(time_us=time_us, windows=windows, version=np.where(behind > first, behind - 1, -1))
 
 
 def readout_values(

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
+from importlib import import_module
 
 import numba
 import numpy as np
@@ -12,7 +13,7 @@ from numpy import ndarray
 
 from builders import DAY, START_US, random_histories, small_spec
 from holdfast import histories as flat
-from holdfast.encoding import Cutoffs, encode, events, readouts, scaling
+from holdfast.encoding import Cutoffs, encode, events, padding, readouts, scaling, windows
 from holdfast.encoding.padding import INPUT_NAMES, pad
 from holdfast.native import Native, native
 
@@ -47,6 +48,9 @@ def loop() -> Iterator[Native[...]]:
     halve._run = None
 
 
+ENCODE = import_module("holdfast.encoding.encode")
+"""The module, where the package has the function of its name."""
+
 VALUES = np.array([[1, 9], [5, 8]], dtype=np.float32)
 EXPECTED = ([[0.5, 4.5], [2.5, 4.0]], [[False, True], [True, False]])
 
@@ -78,7 +82,7 @@ def test_without_numba_the_loop_runs_as_python_and_says_so_once(
         assert halved(VALUES) == halved(VALUES) == EXPECTED
     assert loop._run is loop.python
     assert [record.message for record in caplog.records] == [
-        "Numba is not installed: halve runs as Python, some hundred times slower"
+        "Numba is not installed: halve runs as Python, several hundred times slower"
     ]
 
 
@@ -127,11 +131,11 @@ def test_the_encoding_has_the_same_bits_without_a_compiler(monkeypatch: pytest.M
     compiled = inputs()
     loops = [
         (module, name)
-        for module in (flat, events, readouts, scaling)
+        for module in (flat, events, padding, readouts, scaling, windows, ENCODE)
         for name, found in vars(module).items()
         if isinstance(found, Native)
     ]
-    assert len(loops) >= 8
+    assert len(loops) >= 12
     for module, name in loops:
         monkeypatch.setattr(module, name, getattr(module, name).python)
     plain = inputs()
