@@ -16,7 +16,7 @@ from holdfast.encoding.spec import CALENDAR_SIZE, EncodingSpec
 from holdfast.histories import CodedColumn, Histories, stacked
 from holdfast.native import native
 from holdfast.schema import MICROSECONDS_PER_DAY
-from holdfast.vocabulary import UNKNOWN_ID, Vocabulary
+from holdfast.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +136,7 @@ def _write_ids(
         unknown += is_unknown
     num_unknown[num] = unknown
     for column in range(codes.shape[0]):
-        ids[num, column] = 0
+        ids[num, column] = PADDING_ID
 
 
 @native("raw", "values", "days")
