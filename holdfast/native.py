@@ -6,15 +6,39 @@ nothing is reordered, fused or approximated.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from inspect import get_annotations, unwrap
-from typing import Any, Generic, ParamSpec
+from types import FunctionType
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import jaxtyping
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
+
+
+class Inner(Generic[P, R]):
+    """A part of loops, compiled into each one that calls it."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        """Keep the function; see :func:`inner`."""
+        self.python: Callable[P, R] = unwrap(function)
+        self.__doc__ = function.__doc__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run it as Python."""
+        return self.python(*args, **kwargs)
+
+
+def inner(function: Callable[P, R]) -> Inner[P, R]:
+    """Decorate a function that loops may call, those of other modules too.
+
+    One that takes arrays costs as much as some of their elements: arrays are counted references.
+    """
+    return Inner(function)
 
 
 class Native(Generic[P]):
@@ -48,13 +72,14 @@ class Native(Generic[P]):
             self._run = self.python
             return self.python
         signature = numba.types.void(*_types(numba, self.python, self._written))
+        function = _to_compile(numba, self.python)
         try:
-            run = numba.njit(signature, cache=True, error_model="numpy")(self.python)
+            run = numba.njit(signature, cache=True, error_model="numpy")(function)
         except RuntimeError as error:
             if "cannot cache" not in str(error):
                 raise
             _log.warning("compiled code is not kept, so that every start compiles anew: %s", error)
-            run = numba.njit(signature, error_model="numpy")(self.python)
+            run = numba.njit(signature, error_model="numpy")(function)
         self._run = run
         return self._run
 
@@ -63,7 +88,7 @@ def native(*written: str) -> Callable[[Callable[P, None]], Native[P]]:
     """Return a decorator that compiles a loop.
 
     Arguments are arrays, contiguous and annotated with jaxtyping, or ``int``, ``float`` or ``bool``; there
-    is no result. Other loops cannot be called from inside.
+    is no result. From inside, functions of :func:`inner` can be called, but no other loops.
 
     Args:
         written: Names of the arrays that the loop writes to; it only reads the others.
@@ -73,6 +98,42 @@ def native(*written: str) -> Callable[[Callable[P, None]], Native[P]]:
         return Native(function, written)
 
     return decorate
+
+
+def _to_compile(numba: Any, function: Callable[..., R]) -> Callable[..., R]:
+    """Return the function as Numba compiles it: calling what is compiled instead of :class:`Inner`."""
+    assert isinstance(function, FunctionType)
+    compiled = {
+        name: numba.njit(error_model="numpy", forceinline=True)(_to_compile(numba, found.python))
+        for name, found in _named_in(function)
+        if isinstance(found, Inner)
+    }
+    copied = FunctionType(
+        function.__code__, {**function.__globals__, **compiled}, function.__name__, function.__defaults__
+    )
+    # Numba keeps compiled code by this name and by the time of the function's own file: what was compiled
+    # with an inner function or a constant of another file as they used to be must not be found.
+    copied.__qualname__ = f"{function.__qualname__}-{_digest(function)}"
+    return copied
+
+
+def _named_in(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    """Yield everything of its module that a function names, by that name."""
+    for name in function.__code__.co_names:
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+
+
+def _digest(function: Callable[..., Any]) -> str:
+    """Return what changes where a function does, a constant that it names, or an inner function."""
+    assert isinstance(function, FunctionType)
+    code = function.__code__
+    named = [
+        (name, _digest(found.python) if isinstance(found, Inner) else found)
+        for name, found in _named_in(function)
+        if isinstance(found, Inner | int | float)
+    ]
+    return sha256(repr((code.co_code, code.co_consts, code.co_names, named)).encode()).hexdigest()[:16]
 
 
 _SCALARS: Mapping[Any, str] = {int: "int64", float: "float64", bool: "boolean"}

@@ -169,9 +169,10 @@ class Batcher:
             part.num_left -= 1
             part.faults[row - part.start] = error
         cutoffs_us = as_of_us[read.rows]
-        encoded = self._predictor.encode(read.histories, cutoffs_us)
-        runs = list(self._predictor.padded_runs(encoded))
-        noticed = self._predictor.observe(encoded, read.histories, cutoffs_us)
+        seen = self._predictor.see(read.histories, cutoffs_us)
+        runs = list(self._predictor.padded_runs(seen))
+        unknown = [(run.segments, run.num_unknown) for run in runs]
+        noticed = self._predictor.observe(seen, cutoffs_us, unknown)
         if read.faults:
             noticed = {name: spread(values, read.rows, num=len(owner)) for name, values in noticed.items()}
         batch = Batch(parts=parts, owner=owner, row_of=read.rows, noticed=noticed, place=[None] * len(owner))

@@ -4,7 +4,7 @@ It deliberately does not know who asks: the batcher and offline scoring take the
 their numbers are the same.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,19 +13,19 @@ from jaxtyping import Bool, Int64, Shaped
 from numpy import ndarray
 
 from holdfast.eligibility import find_eligible
-from holdfast.encoding import Cutoffs, EncodingSpec, encode
-from holdfast.encoding.encode import Encoded
-from holdfast.encoding.padding import pad_runs
+from holdfast.encoding import Cutoffs, EncodingSpec, see
+from holdfast.encoding.encode import SeenCutoffs
+from holdfast.encoding.padding import pad_seen
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
-from holdfast.results import COUNT_NAMES, ELIGIBLE_NAME, OBSERVED_NAMES
+from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES
 from serving.plan import Run, RunPlan
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 """ONNX Runtime's names of what can run a graph."""
 
 MAX_PADDED_TOGETHER = 16_384
-"""Padded events that are gathered in one go: a megabyte or two."""
+"""Padded events that are encoded in one go: a megabyte or two."""
 
 _DTYPES = {"tensor(int64)": np.int64}
 
@@ -66,11 +66,13 @@ class PaddedRun:
         segments: Their segments of the encoding.
         inputs: By input name; the first axis is the customer.
         length: What their events are padded to.
+        num_unknown: How many of their events have a value that training never saw.
     """
 
     segments: Int64[ndarray, " batch"]
     inputs: Mapping[str, Shaped[ndarray, "batch ..."]]
     length: int
+    num_unknown: Int64[ndarray, " batch"]
 
     @property
     def padded_events(self) -> int:
@@ -79,8 +81,12 @@ class PaddedRun:
 
     def only(self, places: Sequence[int]) -> "PaddedRun":
         """Return the run without those who are not at these places."""
-        inputs = {name: values.take(places, axis=0) for name, values in self.inputs.items()}
-        return PaddedRun(segments=self.segments.take(places), inputs=inputs, length=self.length)
+        return PaddedRun(
+            segments=self.segments.take(places),
+            inputs={name: values.take(places, axis=0) for name, values in self.inputs.items()},
+            length=self.length,
+            num_unknown=self.num_unknown.take(places),
+        )
 
 
 class RowOf(Mapping[str, ndarray]):
@@ -160,47 +166,64 @@ class Predictor:
             Outputs in the order of the customers.
         """
         names = self.output_names if output_names is None else tuple(output_names)
-        encoded = self.encode(histories, as_of_us)
-        segments: list[ndarray] = []
+        seen = self.see(histories, as_of_us)
+        unknown: list[tuple[ndarray, ndarray]] = []
         found: list[Mapping[str, ndarray]] = []
-        for run in self.padded_runs(encoded):
+        for run in self.padded_runs(seen):
             if before_run is not None:
                 before_run()
-            segments.append(run.segments)
+            unknown.append((run.segments, run.num_unknown))
             found.append(self.run(run, names))
         if found:
             places = np.empty(histories.num_customers, dtype=np.int64)
-            places[np.concatenate(segments)] = np.arange(len(places))
+            places[np.concatenate([segments for segments, _ in unknown])] = np.arange(len(places))
             outputs = gathered(found, places)
         else:
             blank = self.run_blank(num=1, length=int(self.plan.lengths[0]))
             outputs = {name: blank[name][:0] for name in names}
-        return Predictions(outputs=outputs, **self.observe(encoded, histories, as_of_us))
+        return Predictions(outputs=outputs, **self.observe(seen, as_of_us, unknown))
 
-    def encode(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> Encoded:
+    def see(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> SeenCutoffs:
         """Return the model inputs of some customers, one segment each and in their order."""
         customers = np.arange(histories.num_customers, dtype=np.int64)
-        return encode(histories, Cutoffs.one_each(customers, as_of_us), self._spec)
+        return see(histories, Cutoffs.one_each(customers, as_of_us), self._spec)
 
     def observe(
-        self, encoded: Encoded, histories: Histories, as_of_us: Int64[ndarray, " customer"]
+        self,
+        seen: SeenCutoffs,
+        as_of_us: Int64[ndarray, " customer"],
+        unknown: Iterable[tuple[Int64[ndarray, " _"], Int64[ndarray, " _"]]],
     ) -> Mapping[str, Shaped[ndarray, " customer"]]:
-        """Return what was noticed about the events of the customers that :meth:`encode` was given."""
-        counts = {name: getattr(encoded, name) for name in COUNT_NAMES}
-        return counts | {ELIGIBLE_NAME: find_eligible(histories, as_of_us, self._spec.schema)}
+        """Return what was noticed about the events of the customers that :meth:`see` was given.
 
-    def padded_runs(self, encoded: Encoded) -> Iterator[PaddedRun]:
-        """Yield the runs of everybody who was encoded, several of them padded in one go."""
+        Args:
+            seen: What it returned.
+            as_of_us: What it was given.
+            unknown: ``segments`` and ``num_unknown`` of all their runs.
+        """
+        num_unknown = np.empty(len(as_of_us), dtype=np.int64)
+        for segments, counts in unknown:
+            num_unknown[segments] = counts
+        return {
+            "num_used": seen.num_used,
+            "num_truncated": seen.num_truncated,
+            "num_after": seen.num_after,
+            "num_unknown": num_unknown,
+            ELIGIBLE_NAME: find_eligible(seen.histories, as_of_us, self._spec.schema),
+        }
+
+    def padded_runs(self, seen: SeenCutoffs) -> Iterator[PaddedRun]:
+        """Yield the runs of everybody, the events of several of them encoded in one go."""
         waiting: list[Run] = []
         padded_events = 0
-        for run in self.plan.runs(encoded.lengths):
+        for run in self.plan.runs(seen.lengths):
             if waiting and padded_events + run.padded_events > MAX_PADDED_TOGETHER:
-                yield from _padded(encoded, waiting)
+                yield from _padded(seen, waiting)
                 waiting, padded_events = [], 0
             waiting.append(run)
             padded_events += run.padded_events
         if waiting:
-            yield from _padded(encoded, waiting)
+            yield from _padded(seen, waiting)
 
     def run(self, run: PaddedRun, names: Sequence[str]) -> Mapping[str, Shaped[ndarray, "batch ..."]]:
         """Send some customers through the graph.
@@ -236,10 +259,15 @@ class Predictor:
                 self.run_blank(num=num, length=length)
 
 
-def _padded(encoded: Encoded, runs: Sequence[Run]) -> Iterator[PaddedRun]:
-    padded = pad_runs(encoded, [run.segments for run in runs], lengths=[run.length for run in runs])
+def _padded(seen: SeenCutoffs, runs: Sequence[Run]) -> Iterator[PaddedRun]:
+    padded, num_unknown = pad_seen(seen, [run.segments for run in runs], lengths=[run.length for run in runs])
+    start = 0
     for run, inputs in zip(runs, padded, strict=True):
-        yield PaddedRun(segments=run.segments, inputs=inputs, length=run.length)
+        end = start + len(run.segments)
+        yield PaddedRun(
+            segments=run.segments, inputs=inputs, length=run.length, num_unknown=num_unknown[start:end]
+        )
+        start = end
 
 
 def gathered(

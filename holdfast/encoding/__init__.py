@@ -11,9 +11,18 @@ one request take the same path, and no other code turns events into model inputs
     spec      everything fitted on training history, as plain JSON
 """
 
-from holdfast.encoding.encode import encode, encode_readouts
+from holdfast.encoding.encode import encode, encode_readouts, see
 from holdfast.encoding.padding import pad
 from holdfast.encoding.spec import EncodingSpec, NumericScale, ReadoutSpec
 from holdfast.encoding.windows import Cutoffs
 
-__all__ = ["Cutoffs", "EncodingSpec", "NumericScale", "ReadoutSpec", "encode", "encode_readouts", "pad"]
+__all__ = [
+    "Cutoffs",
+    "EncodingSpec",
+    "NumericScale",
+    "ReadoutSpec",
+    "encode",
+    "encode_readouts",
+    "pad",
+    "see",
+]

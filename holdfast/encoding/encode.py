@@ -7,17 +7,15 @@ It deliberately does not know tensors, batches or labels: see :mod:`holdfast.enc
 
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from holdfast.encoding.events import Events, days_since_origin, encode_events, numeric_fields, type_ids
-from holdfast.encoding.readouts import Asked, raw_readouts, readout_values
-from holdfast.encoding.scaling import calendar
+from holdfast.encoding.events import Events, encode_events, encode_stretches, numeric_fields
+from holdfast.encoding.readouts import raw_readouts, readout_values
+from holdfast.encoding.scaling import times
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.encoding.windows import Cutoffs, Windows, windows_of, without_unseen
 from holdfast.histories import Histories
-from holdfast.native import native
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +24,8 @@ class EncodedReadouts:
 
     Attributes:
         segment_start: The events of segment ``i`` are rows ``segment_start[i]`` ...
-        segment_end: ... to ``segment_end[i]`` of the encoded ones; segments of one customer may overlap.
+        segment_end: ... to ``segment_end[i]`` of the encoded ones, of the histories' where none are; segments
+            of one customer may overlap.
         readout_offsets: Readouts of segment ``i`` are rows ``readout_offsets[i]`` to
             ``readout_offsets[i + 1]`` of what follows.
         readout_ids: Last event types and attributes.
@@ -71,6 +70,33 @@ class Encoded(EncodedReadouts):
     num_unknown: Int64[ndarray, " segment"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SeenCutoffs(EncodedReadouts):
+    """The same with events that are not encoded yet: segments are rows of the histories.
+
+    Attributes:
+        histories: What was asked about.
+        numeric: Its numeric fields.
+        spec: The fitted encoding.
+    """
+
+    histories: Histories
+    numeric: Float32[ndarray, "field event"]
+    spec: EncodingSpec
+
+    def encode_segments(self, segments: Int64[ndarray, " taken"], widths: Int64[ndarray, " taken"]) -> Events:
+        """Return the events of some segments, in the order given.
+
+        Args:
+            segments: Which ones.
+            widths: To how many places each is padded; at least as many as it has events.
+        """
+        starts, ends = self.segment_start.take(segments), self.segment_end.take(segments)
+        return encode_stretches(
+            self.histories, self.numeric, self.spec, starts=starts, ends=ends, widths=widths
+        )
+
+
 def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encoded:
     """Turn histories and cutoffs into model inputs.
 
@@ -87,10 +113,30 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
     Returns:
         Model inputs, segment after segment.
     """
-    seen = _look(histories, cutoffs, spec)
-    events = encode_events(seen.histories, seen.numeric, spec)
-    told, num_unknown = _told(seen, events.ids, events.num_unknown, cutoffs, spec)
-    return Encoded(events=events, num_unknown=num_unknown, **told)
+    windows = _look(histories, cutoffs, spec)
+    histories, windows = without_unseen(histories, cutoffs, windows)
+    numeric = numeric_fields(histories, spec.schema.numeric_fields)
+    events = encode_events(histories, numeric, spec)
+    unknown = events.num_unknown
+    return Encoded(
+        events=events,
+        num_unknown=unknown[windows.segment_end] - unknown[windows.segment_start],
+        **_told(histories, numeric, cutoffs, windows, spec),
+    )
+
+
+def see(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> SeenCutoffs:
+    """Return what :func:`encode` gives, to the last bit, but its events for whom they are asked later.
+
+    Args:
+        histories: Flat columns, sorted by time within a customer.
+        cutoffs: Cutoffs in segments.
+        spec: The fitted encoding.
+    """
+    windows = _look(histories, cutoffs, spec)
+    numeric = numeric_fields(histories, spec.schema.numeric_fields)
+    told = _told(histories, numeric, cutoffs, windows, spec)
+    return SeenCutoffs(histories=histories, numeric=numeric, spec=spec, **told)
 
 
 def encode_readouts(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> EncodedReadouts:
@@ -101,75 +147,9 @@ def encode_readouts(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) 
         cutoffs: Cutoffs in segments.
         spec: The fitted encoding.
     """
-    seen = _look(histories, cutoffs, spec)
-    told, _ = _told(seen, *type_ids(seen.histories, spec), cutoffs, spec)
-    return EncodedReadouts(**told)
-
-
-def _told(
-    seen: "_Seen",
-    event_ids: Int64[ndarray, "event_plus_1 id_column"],
-    unknown_before: Int64[ndarray, " event_plus_1"],
-    cutoffs: Cutoffs,
-    spec: EncodingSpec,
-) -> tuple[dict[str, ndarray], Int64[ndarray, " segment"]]:
-    """Return the attributes of :class:`EncodedReadouts`, and how many events of a segment are unknown."""
-    windows = seen.windows
-    noticed = np.empty((4, len(cutoffs.time_us)), dtype=np.int64)
-    num_unknown = np.empty(len(cutoffs.customer), dtype=np.int64)
-    _notice(
-        cutoffs.offsets,
-        windows.begins,
-        windows.end,
-        windows.first,
-        windows.last,
-        windows.segment_start,
-        windows.segment_end,
-        unknown_before,
-        noticed,
-        num_unknown,
-    )
-    visible, num_used, num_truncated, num_after = noticed
-    raw, readout_ids = seen.raw_readouts(event_ids, cutoffs, spec)
-    told = {
-        "segment_start": windows.segment_start,
-        "segment_end": windows.segment_end,
-        "readout_offsets": cutoffs.offsets,
-        "readout_ids": readout_ids,
-        "readout_values": readout_values(raw, spec),
-        "readout_calendar": calendar(cutoffs.time_us),
-        "readout_days": days_since_origin(cutoffs.time_us, spec),
-        "readout_visible": visible,
-        "num_used": num_used,
-        "num_truncated": num_truncated,
-        "num_after": num_after,
-    }
-    return told, num_unknown
-
-
-@native("noticed", "num_unknown")
-def _notice(
-    segment_offsets: Int64[ndarray, " segment_plus_1"],
-    begins: Int64[ndarray, "window readout"],
-    ends: Int64[ndarray, " readout"],
-    firsts: Int64[ndarray, " readout"],
-    lasts: Int64[ndarray, " readout"],
-    segment_starts: Int64[ndarray, " segment"],
-    segment_ends: Int64[ndarray, " segment"],
-    unknown_before: Int64[ndarray, " event_plus_1"],
-    noticed: Int64[ndarray, "4 readout"],
-    num_unknown: Int64[ndarray, " segment"],
-) -> None:
-    """Write how many events of its segment a cutoff sees; how many it uses, are too old, and come after."""
-    history = begins.shape[0] - 1
-    for segment in range(len(segment_starts)):
-        start, end = segment_starts[segment], segment_ends[segment]
-        num_unknown[segment] = unknown_before[end] - unknown_before[start]
-        for readout in range(segment_offsets[segment], segment_offsets[segment + 1]):
-            noticed[0, readout] = max(ends[readout] - start, 0)
-            noticed[1, readout] = ends[readout] - begins[history, readout]
-            noticed[2, readout] = begins[history, readout] - firsts[readout]
-            noticed[3, readout] = lasts[readout] - ends[readout]
+    windows = _look(histories, cutoffs, spec)
+    numeric = numeric_fields(histories, spec.schema.numeric_fields)
+    return EncodedReadouts(**_told(histories, numeric, cutoffs, windows, spec))
 
 
 def raw_features(
@@ -185,36 +165,42 @@ def raw_features(
     Returns:
         One column per :func:`holdfast.encoding.readouts.feature_names`, NaN where a value is missing.
     """
-    seen = _look(histories, cutoffs, spec)
-    event_ids, _ = type_ids(seen.histories, spec)
-    raw, _ = seen.raw_readouts(event_ids, cutoffs, spec)
+    numeric = numeric_fields(histories, spec.schema.numeric_fields)
+    windows = _look(histories, cutoffs, spec)
+    raw, _ = raw_readouts(histories, numeric, cutoffs.time_us, windows, spec)
     return raw
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seen:
-    """What cutoffs see, before it is encoded."""
-
-    histories: Histories
-    numeric: Float32[ndarray, "field event"]
-    windows: Windows
-
-    def raw_readouts(
-        self, event_ids: Int64[ndarray, "event_plus_1 id_column"], cutoffs: Cutoffs, spec: EncodingSpec
-    ) -> tuple[Float64[ndarray, "readout feature"], Int64[ndarray, "readout readout_id_column"]]:
-        """Return what the cutoffs are told, in its own units."""
-        asked = Asked.of(self.histories, cutoffs.time_us, self.windows)
-        return raw_readouts(self.histories, self.numeric, event_ids, asked, spec)
-
-
-def _look(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> _Seen:
-    windows = windows_of(
+def _look(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Windows:
+    return windows_of(
         histories,
         cutoffs,
         max_events=spec.max_events,
         history_days=spec.history_days,
         trailing_days=spec.readout.windows_days,
     )
-    histories, windows = without_unseen(histories, cutoffs, windows)
-    numeric = numeric_fields(histories, spec.schema.numeric_fields)
-    return _Seen(histories=histories, numeric=numeric, windows=windows)
+
+
+def _told(
+    histories: Histories,
+    numeric: Float32[ndarray, "field event"],
+    cutoffs: Cutoffs,
+    windows: Windows,
+    spec: EncodingSpec,
+) -> dict[str, ndarray]:
+    """Return the attributes of :class:`EncodedReadouts`."""
+    raw, readout_ids = raw_readouts(histories, numeric, cutoffs.time_us, windows, spec)
+    calendar, days = times(cutoffs.time_us, spec.origin_us)
+    return {
+        "segment_start": windows.segment_start,
+        "segment_end": windows.segment_end,
+        "readout_offsets": cutoffs.offsets,
+        "readout_ids": readout_ids,
+        "readout_values": readout_values(raw, spec),
+        "readout_calendar": calendar,
+        "readout_days": days,
+        "readout_visible": windows.visible,
+        "num_used": windows.num_used,
+        "num_truncated": windows.num_truncated,
+        "num_after": windows.num_after,
+    }

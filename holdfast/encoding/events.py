@@ -8,84 +8,119 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numpy import ndarray
 
-from holdfast.encoding.scaling import day_table, hour_table, signed_log, standardise, write_calendar
-from holdfast.encoding.spec import CALENDAR_SIZE, EncodingSpec
+from holdfast.encoding.scaling import (
+    day_table,
+    days_between,
+    hour_table,
+    in_calendar,
+    log_of,
+    standardised,
+)
+from holdfast.encoding.spec import EncodingSpec
 from holdfast.histories import CodedColumn, Histories, stacked
-from holdfast.native import native
-from holdfast.schema import MICROSECONDS_PER_DAY
+from holdfast.native import inner, native
 from holdfast.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
-    """All events of some histories as model inputs, with a row of padding behind the last one.
-
-    That row makes a rectangle of histories a single gather: empty places point at it.
+    """Events as model inputs: a stretch of them after the other, each with padding behind it.
 
     Attributes:
         ids: Event types and categorical ids.
         values: Per numeric field its scaled value and a missing flag; then the scaled days since
-            the row before, a flag for a history's first event (not set here), and the calendar.
+            the row before, a flag for a stretch's first event, and the calendar.
         days: Days since the spec's origin.
-        num_unknown: How many of the events before a row have a value that training never saw.
+        num_unknown: How many of the events before a place have a value that training never saw.
     """
 
-    ids: Int64[ndarray, "event_plus_1 id_column"]
-    values: Float32[ndarray, "event_plus_1 value_column"]
-    days: Float32[ndarray, " event_plus_1"]
-    num_unknown: Int64[ndarray, " event_plus_1"]
+    ids: Int64[ndarray, "place id_column"]
+    values: Float32[ndarray, "place value_column"]
+    days: Float32[ndarray, " place"]
+    num_unknown: Int64[ndarray, " place_plus_1"]
+
+
+def encode_stretches(
+    histories: Histories,
+    numeric: Float32[ndarray, "field event"],
+    spec: EncodingSpec,
+    *,
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
+) -> Events:
+    """Encode stretches of events, each alike for all who see it.
+
+    What lies before a stretch is unknown to serving too: the first gap of each is missing by definition.
+
+    Args:
+        histories: Flat columns.
+        numeric: Their numeric fields (:func:`numeric_fields`).
+        spec: The fitted encoding.
+        starts: First event of every stretch.
+        ends: One past its last event.
+        widths: To how many places it is padded, with zeros.
+    """
+    fields, num = spec.schema.categorical_fields, len(histories.occurred_at_us)
+    codes, tables, table_ends = coded(
+        [histories.event_type, *(histories.categorical[name] for name in fields)],
+        [spec.event_type, *(spec.categorical[name] for name in fields)],
+        num=num,
+    )
+    num_places = int(widths.sum())
+    ids = np.empty((num_places, len(codes)), dtype=np.int64)
+    values = np.empty((num_places, spec.event_value_size), dtype=np.float32)
+    days = np.empty(num_places, dtype=np.float32)
+    num_unknown = np.empty(num_places + 1, dtype=np.int64)
+    is_whole = np.ones(1, dtype=bool)
+    _write_events(
+        np.ascontiguousarray(histories.occurred_at_us),
+        numeric,
+        codes,
+        tables,
+        table_ends,
+        starts,
+        ends,
+        widths,
+        spec.origin_us,
+        spec.event_means,
+        spec.event_stds,
+        hour_table(),
+        day_table(),
+        is_whole,
+        ids,
+        values,
+        days,
+        num_unknown,
+    )
+    assert is_whole[0], "padding must never cut a history"
+    return Events(ids=ids, values=values, days=days, num_unknown=num_unknown)
 
 
 def encode_events(
     histories: Histories, numeric: Float32[ndarray, "field event"], spec: EncodingSpec
 ) -> Events:
-    """Encode every event once, whichever cutoffs will see it.
+    """Encode every event once, whichever cutoffs will see it, with a row of padding behind the last one.
+
+    That row makes a rectangle of histories a single gather: empty places point at it.
 
     Args:
         histories: Flat columns.
         numeric: Their numeric fields (:func:`numeric_fields`).
         spec: The fitted encoding.
     """
-    time_us, num = histories.occurred_at_us, len(histories.occurred_at_us)
-    fields = spec.schema.categorical_fields
-    ids, num_unknown = _ids(
-        [histories.event_type, *(histories.categorical[name] for name in fields)],
-        [spec.event_type, *(spec.categorical[name] for name in fields)],
-        num=num,
-    )
-    raw = np.empty((num, len(numeric) + 1))
-    values = np.empty((num + 1, spec.event_value_size), dtype=np.float32)
-    days = np.empty(num + 1, dtype=np.float32)
-    _write_raw(time_us, numeric, spec.origin_us, raw, values, days)
-    standardise(signed_log(raw), spec.event_means, spec.event_stds, 2, values)
-    write_calendar(time_us, hour_table(), day_table(), values.shape[1] - CALENDAR_SIZE, values)
-    return Events(ids=ids, values=values, days=days, num_unknown=num_unknown)
-
-
-def type_ids(
-    histories: Histories, spec: EncodingSpec
-) -> tuple[Int64[ndarray, "event_plus_1 1"], Int64[ndarray, " event_plus_1"]]:
-    """Return ids and ``num_unknown`` of :class:`Events` for the type alone: readouts are told of no more."""
-    return _ids([histories.event_type], [spec.event_type], num=len(histories.occurred_at_us))
+    num = len(histories.occurred_at_us)
+    starts, ends, widths = np.array([[0], [num], [num + 1]], dtype=np.int64)
+    return encode_stretches(histories, numeric, spec, starts=starts, ends=ends, widths=widths)
 
 
 def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarray, "field event"]:
     """Return the numeric fields as one array."""
     columns = [histories.numeric[name] for name in names]
     return stacked(columns, len(histories.occurred_at_us), np.float32)
-
-
-def _ids(
-    columns: Sequence[CodedColumn], vocabularies: Sequence[Vocabulary], *, num: int
-) -> tuple[Int64[ndarray, "event_plus_1 id_column"], Int64[ndarray, " event_plus_1"]]:
-    codes, tables, table_ends = coded(columns, vocabularies, num=num)
-    ids = np.empty((num + 1, len(codes)), dtype=np.int64)
-    num_unknown = np.empty(num + 1, dtype=np.int64)
-    _write_ids(codes, tables, table_ends, ids, num_unknown)
-    return ids, num_unknown
 
 
 def coded(
@@ -103,67 +138,88 @@ def coded(
     return codes, np.concatenate(tables) if tables else ends, ends
 
 
-@native("ids", "num_unknown")
-def _write_ids(
-    codes: Int32[ndarray, "column row"],
-    tables: Int64[ndarray, " entry"],
-    table_ends: Int64[ndarray, " column"],
-    ids: Int64[ndarray, "row_plus_1 column"],
-    num_unknown: Int64[ndarray, " row_plus_1"],
+@inner
+def _write_line(
+    line: Float64[ndarray, " event"],
+    mean: float,
+    std: float,
+    values: Float32[ndarray, "place value_column"],
+    place: int,
+    column: int,
 ) -> None:
-    """Write the ids of some rows, one of padding behind them, and how many rows have a value nobody knows.
+    """Write scaled values from a place of a column on, and beside them which are missing.
 
-    Args:
-        codes: Of every column and row; -1 is missing, which is not unknown but has the same id.
-        tables: See :func:`coded`.
-        table_ends: See :func:`coded`.
-        ids: Where to write.
-        num_unknown: Where to write how many such rows lie before every row.
+    Scaled where they stand, one behind the other, the compiler takes several at once; ``line`` is lost.
     """
-    num, unknown = codes.shape[1], 0
-    for row in range(num):
-        num_unknown[row] = unknown
-        is_unknown = False
-        for column in range(codes.shape[0]):
-            code = codes[column, row]
-            if code >= 0:
-                start = table_ends[column - 1] if column else 0
-                found = tables[start + code]
-                is_unknown |= found == UNKNOWN_ID
-            else:
-                found = tables[table_ends[column] - 1]
-            ids[row, column] = found
-        unknown += is_unknown
-    num_unknown[num] = unknown
-    for column in range(codes.shape[0]):
-        ids[num, column] = PADDING_ID
+    for event in range(len(line)):
+        values[place + event, column + 1] = np.isnan(line[event])
+    for event in range(len(line)):
+        line[event] = standardised(log_of(line[event]), mean, std)
+    for event in range(len(line)):
+        values[place + event, column] = line[event]
 
 
-@native("raw", "values", "days")
-def _write_raw(
+@native("is_whole", "ids", "values", "days", "num_unknown")
+def _write_events(
     time_us: Int64[ndarray, " event"],
     numeric: Float32[ndarray, "field event"],
+    codes: Int32[ndarray, "id_column event"],
+    tables: Int64[ndarray, " entry"],
+    table_ends: Int64[ndarray, " id_column"],
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
     origin_us: int,
-    raw: Float64[ndarray, "event field_plus_1"],
-    values: Float32[ndarray, "event_plus_1 value_column"],
-    days: Float32[ndarray, " event_plus_1"],
+    means: Float64[ndarray, " field_plus_1"],
+    stds: Float64[ndarray, " field_plus_1"],
+    hours: Float32[ndarray, "hour 2"],
+    days_of_cycle: Float32[ndarray, "day 4"],
+    is_whole: Bool[ndarray, "1"],
+    ids: Int64[ndarray, "place id_column"],
+    values: Float32[ndarray, "place value_column"],
+    days: Float32[ndarray, " place"],
+    num_unknown: Int64[ndarray, " place_plus_1"],
 ) -> None:
-    """Write what is scaled afterwards, the flags, and the days."""
-    num, num_fields = len(time_us), numeric.shape[0]
-    for event in range(num):
+    """Write all of :class:`Events`, and whether every stretch had places enough."""
+    num_fields, num_id_columns = numeric.shape[0], codes.shape[0]
+    calendar = 2 * num_fields + 2
+    line = np.empty(widths.max() if len(widths) else 0)
+    first, unknown = 0, 0
+    for stretch in range(len(starts)):
+        start, num, width = starts[stretch], ends[stretch] - starts[stretch], widths[stretch]
+        is_whole[0] &= num <= width
+        num = min(num, width)
+        for event in range(num):
+            row, place = start + event, first + event
+            num_unknown[place] = unknown
+            is_unknown = False
+            for column in range(num_id_columns):
+                code = codes[column, row]
+                # The id of a missing value stands last in its table: it is not unknown, but has the same id.
+                begin = table_ends[column - 1] if column else 0
+                found = tables[begin + code if code >= 0 else table_ends[column] - 1]
+                is_unknown |= code >= 0 and found == UNKNOWN_ID
+                ids[place, column] = found
+            unknown += is_unknown
+            days[place] = days_between(origin_us, time_us[row])
+            hour, day = in_calendar(time_us[row])
+            for column in range(2):
+                values[place, calendar + column] = hours[hour, column]
+            for column in range(4):
+                values[place, calendar + 2 + column] = days_of_cycle[day, column]
         for field in range(num_fields):
-            value = numeric[field, event]
-            raw[event, field] = value
-            values[event, 2 * field + 1] = np.isnan(value)
-        gap_us = time_us[event] - time_us[event - 1] if event else 0
-        raw[event, num_fields] = gap_us / MICROSECONDS_PER_DAY
-        # Whether the event is a history's first one, segments say.
-        values[event, 2 * num_fields + 1] = 0.0
-        days[event] = (time_us[event] - origin_us) / MICROSECONDS_PER_DAY
-    values[num, :] = 0.0
-    days[num] = 0.0
-
-
-def days_since_origin(time_us: Int64[ndarray, " row"], spec: EncodingSpec) -> Float32[ndarray, " row"]:
-    """Return times in days on the model's time axis (float32: exact to a minute for 40 years)."""
-    return ((time_us - spec.origin_us) / MICROSECONDS_PER_DAY).astype(np.float32)
+            for event in range(num):
+                line[event] = numeric[field, start + event]
+            _write_line(line[:num], means[field], stds[field], values, first, 2 * field)
+        # What lies before the first event of a stretch is not known: its gap is a missing value.
+        for event in range(num):
+            gap = days_between(time_us[start + event - 1], time_us[start + event])
+            line[event] = gap if event else np.nan
+        _write_line(line[:num], means[-1], stds[-1], values, first, 2 * num_fields)
+        for place in range(first + num, first + width):
+            num_unknown[place] = unknown
+            days[place] = 0.0
+            ids[place, :] = PADDING_ID
+            values[place, :] = 0.0
+        first += width
+    num_unknown[first] = unknown

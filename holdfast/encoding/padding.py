@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from holdfast.encoding.encode import Encoded, EncodedReadouts
+from holdfast.encoding.encode import Encoded, EncodedReadouts, SeenCutoffs
 from holdfast.encoding.spec import CALENDAR_SIZE
-from holdfast.native import native
 
 EVENT_INPUTS = ("event_ids", "event_values", "event_days")
 READOUT_INPUTS = ("readout_ids", "readout_values", "readout_calendar", "readout_days", "readout_visible")
@@ -33,26 +32,29 @@ def pad(encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int) ->
     Returns:
         Arrays by input name: events ``[batch, length, ...]``, readouts ``[batch, ...]``.
     """
-    return pad_runs(encoded, [segments], lengths=[length])[0]
+    events = _pad_events(encoded, segments, length=length)
+    return {**events, **{name: getattr(encoded, name).take(segments, axis=0) for name in READOUT_INPUTS}}
 
 
-def pad_runs(
-    encoded: Encoded, runs: Sequence[Int64[ndarray, " _"]], *, lengths: Sequence[int]
-) -> Sequence[Mapping[str, ndarray]]:
-    """Return the inputs of several runs of the graph, gathered in one go.
+def pad_seen(
+    seen: SeenCutoffs, runs: Sequence[Int64[ndarray, " _"]], *, lengths: Sequence[int]
+) -> tuple[Sequence[Mapping[str, ndarray]], Int64[ndarray, " taken"]]:
+    """Return the inputs of several runs of the graph: events are encoded where a tensor needs them.
 
     Args:
-        encoded: Model inputs with one readout per segment.
+        seen: Model inputs with one readout per segment.
         runs: The segments of every run, in order.
         lengths: What the events of each run are padded to.
 
     Returns:
-        What :func:`pad` gives for each; all of them share memory.
+        What :func:`pad` gives for each run, all of them in the same memory; and how many events of every
+        segment, run after run, have a value that training never saw.
     """
     segments = np.concatenate(runs)
     widths = np.repeat(np.array(lengths, dtype=np.int64), [len(run) for run in runs])
-    flat = _flat_events(encoded, segments, widths)
-    readouts = {name: getattr(encoded, name).take(segments, axis=0) for name in READOUT_INPUTS}
+    events = seen.encode_segments(segments, widths)
+    flat = {"event_ids": events.ids, "event_values": events.values, "event_days": events.days}
+    readouts = {name: getattr(seen, name).take(segments, axis=0) for name in READOUT_INPUTS}
     padded, row, place = [], 0, 0
     for run, length in zip(runs, lengths, strict=True):
         num, last_row, last_place = len(run), row + len(run), place + len(run) * length
@@ -63,7 +65,8 @@ def pad_runs(
         inputs.update((name, values[row:last_row]) for name, values in readouts.items())
         padded.append(inputs)
         row, place = last_row, last_place
-    return padded
+    ends = widths.cumsum()
+    return padded, events.num_unknown.take(ends) - events.num_unknown.take(ends - widths)
 
 
 def pad_many(
@@ -103,48 +106,18 @@ def pad_readouts(
 
 
 def _pad_events(encoded: Encoded, segments: ndarray, *, length: int) -> dict[str, ndarray]:
-    flat = _flat_events(encoded, segments, np.full(len(segments), length, dtype=np.int64))
-    return {name: values.reshape(len(segments), length, *values.shape[1:]) for name, values in flat.items()}
-
-
-def _flat_events(encoded: Encoded, segments: ndarray, widths: ndarray) -> dict[str, ndarray]:
-    """Return the events of one segment after the other, each padded to its width."""
-    events = encoded.events
-    rows, firsts = np.empty(widths.sum(), dtype=np.int64), np.empty(len(segments), dtype=np.int64)
-    is_whole = np.ones(1, dtype=np.int64)
-    padding = len(events.days) - 1
-    starts, ends = encoded.segment_start, encoded.segment_end
-    _place_events(segments, widths, starts, ends, padding, rows, firsts, is_whole)
-    assert is_whole[0], "padding must never cut a history"
+    events, lengths = encoded.events, encoded.lengths.take(segments)
+    assert (lengths <= length).all(), "padding must never cut a history"
+    rows, is_real = _rectangle(encoded.segment_start.take(segments), lengths, width=length)
+    # Padding is the row behind the last event.
+    rows = np.where(is_real, rows, len(events.days) - 1)
     values = events.values.take(rows, axis=0)
-    mark_first(values, firsts[firsts >= 0])
+    mark_first(values.reshape(-1, values.shape[2]), np.flatnonzero(lengths) * length)
     return {
         "event_ids": events.ids.take(rows, axis=0),
         "event_values": values,
         "event_days": events.days.take(rows),
     }
-
-
-@native("rows", "firsts", "is_whole")
-def _place_events(
-    segments: Int64[ndarray, " taken"],
-    widths: Int64[ndarray, " taken"],
-    starts: Int64[ndarray, " segment"],
-    ends: Int64[ndarray, " segment"],
-    padding: int,
-    rows: Int64[ndarray, " place"],
-    firsts: Int64[ndarray, " taken"],
-    is_whole: Int64[ndarray, "1"],
-) -> None:
-    """Write which event belongs in every place, and the place of every segment's first; -1 without any."""
-    place = 0
-    for taken in range(len(segments)):
-        start, end = starts[segments[taken]], ends[segments[taken]]
-        firsts[taken] = place if end > start else -1
-        is_whole[0] &= end - start <= widths[taken]
-        for row in range(start, start + widths[taken]):
-            rows[place] = row if row < end else padding
-            place += 1
 
 
 def mark_first(values: Float32[ndarray, "event value_column"], rows: Int64[ndarray, " first"]) -> None:

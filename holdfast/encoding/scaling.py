@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from holdfast.native import native
+from holdfast.encoding.spec import CALENDAR_SIZE
+from holdfast.native import inner, native
+from holdfast.schema import MICROSECONDS_PER_DAY
 
 MAX_SCALED = 8.0
 """Scaled values are clipped to this many standard deviations."""
@@ -30,57 +32,60 @@ def signed_log(values: Float64[ndarray, "*any"]) -> Float64[ndarray, "*any"]:
 
 @native("logs")
 def _signed_log(values: Float64[ndarray, " value"], logs: Float64[ndarray, " value"]) -> None:
-    # Within 4e-16 of the true value and without a branch, so that the compiler takes several values at once;
-    # log1p of the C library is called for each of them, and answers with other last bits on other machines.
+    for i in range(len(values)):
+        logs[i] = log_of(values[i])
+
+
+@inner
+def log_of(value: float) -> float:
+    """Return ``sign(x) log(1 + |x|)`` of one number; NaN stays NaN.
+
+    Within 4e-16 of the true value and without a branch, so that the compiler takes several values at once;
+    log1p of the C library is called for each of them, and answers with other last bits on other machines.
+    """
     # log(2**e m) = e log(2) + 2 atanh(s), s = (m - 1) / (m + 1), m between sqrt(1/2) and sqrt(2): ten terms
     # of the series of atanh (Abramowitz and Stegun, Handbook of Mathematical Functions, 4.1.27).
-    for i in range(len(values)):
-        bits = np.float64(1.0 + abs(values[i])).view(np.int64)
-        fraction = np.int64((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
-        exponent = np.float64((bits >> 52) - 1023)
-        is_upper = fraction > 1.4142135623730951
-        fraction = 0.5 * fraction if is_upper else fraction
-        exponent = exponent + 1.0 if is_upper else exponent
-        s = (fraction - 1.0) / (fraction + 1.0)
-        t = s * s
-        series = 1 / 21 * t + 1 / 19
-        series = series * t + 1 / 17
-        series = series * t + 1 / 15
-        series = series * t + 1 / 13
-        series = series * t + 1 / 11
-        series = series * t + 1 / 9
-        series = series * t + 1 / 7
-        series = series * t + 1 / 5
-        series = series * t + 1 / 3
-        log = exponent * 0.6931471805599453 + (2.0 * s + 2.0 * s * t * series)
-        log = -log if values[i] < 0.0 else log
-        logs[i] = values[i] if np.isnan(values[i]) else log
+    bits = np.float64(1.0 + abs(value)).view(np.int64)
+    fraction = np.int64((bits & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000).view(np.float64)
+    exponent = np.float64((bits >> 52) - 1023)
+    is_upper = fraction > 1.4142135623730951
+    fraction = 0.5 * fraction if is_upper else fraction
+    exponent = exponent + 1.0 if is_upper else exponent
+    s = (fraction - 1.0) / (fraction + 1.0)
+    t = s * s
+    series = 1 / 21 * t + 1 / 19
+    series = series * t + 1 / 17
+    series = series * t + 1 / 15
+    series = series * t + 1 / 13
+    series = series * t + 1 / 11
+    series = series * t + 1 / 9
+    series = series * t + 1 / 7
+    series = series * t + 1 / 5
+    series = series * t + 1 / 3
+    log = exponent * 0.6931471805599453 + (2.0 * s + 2.0 * s * t * series)
+    log = -log if value < 0.0 else log
+    return value if np.isnan(value) else log
+
+
+@inner
+def standardised(log: float, mean: float, std: float) -> float:
+    """Return ``(x - mean) / std``, held within :data:`MAX_SCALED`; NaN, a missing value, becomes the mean."""
+    value = min(max((log - mean) / std, -MAX_SCALED), MAX_SCALED)
+    # Not of the value: which of two a minimum takes where one is NaN, is not laid down.
+    return 0.0 if np.isnan(log) else value
 
 
 @native("scaled")
-def standardise(
-    logs: Float64[ndarray, "row column"],
+def scale(
+    values: Float64[ndarray, "row column"],
     means: Float64[ndarray, " column"],
     stds: Float64[ndarray, " column"],
-    step: int,
-    scaled: Float32[ndarray, "_ width"],
+    scaled: Float32[ndarray, "row column"],
 ) -> None:
-    """Write ``(x - mean) / std``, held within :data:`MAX_SCALED`; NaN, a missing value, becomes the mean.
-
-    Args:
-        logs: What to scale.
-        means: By column.
-        stds: By column.
-        step: Column ``i`` goes to column ``i * step`` ...
-        scaled: ... of the first rows of this; its other values stay as they are.
-    """
-    for row in range(logs.shape[0]):
-        for column in range(logs.shape[1]):
-            value = (logs[row, column] - means[column]) / stds[column]
-            value = min(max(value, -MAX_SCALED), MAX_SCALED)
-            # Not the scaled value: which of two a minimum takes where one is NaN, is not laid down.
-            is_missing = np.isnan(logs[row, column])
-            scaled[row, column * step] = np.float32(0.0) if is_missing else np.float32(value)
+    """Write the standardised signed logarithm of every value; the scales are by column."""
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            scaled[row, column] = standardised(log_of(values[row, column]), means[column], stds[column])
 
 
 def _circle(places: Int64[ndarray, " row"], period: float) -> Float32[ndarray, "row 2"]:
@@ -107,43 +112,52 @@ def hour_table() -> Float32[ndarray, "hour 2"]:
     return _circle(np.arange(24, dtype=np.int64), 24.0)
 
 
-def calendar(time_us: Int64[ndarray, " row"]) -> Float32[ndarray, "row 6"]:
-    """Return sine and cosine of the hour of day, the day of week and the day of year, in UTC.
+def times(
+    time_us: Int64[ndarray, " row"], origin_us: int
+) -> tuple[Float32[ndarray, "row 6"], Float32[ndarray, " row"]]:
+    """Return points in time as model inputs: their calendar, and days on the model's time axis.
 
-    The day of year is counted in years of 365.2425 days from 1970-01-01, which is within a day
-    of the civil one until 2200.
+    The calendar is sine and cosine of the hour of day, the day of week and the day of year, in UTC. The
+    day of year is counted in years of 365.2425 days from 1970-01-01, which is within a day of the civil
+    one until 2200. Days are float32: exact to a minute for 40 years.
 
     Args:
         time_us: UTC microseconds.
+        origin_us: The time that day 0 stands for.
     """
-    found = np.empty((len(time_us), 6), dtype=np.float32)
-    write_calendar(time_us, hour_table(), day_table(), 0, found)
-    return found
+    calendar = np.empty((len(time_us), CALENDAR_SIZE), dtype=np.float32)
+    days = np.empty(len(time_us), dtype=np.float32)
+    _write_times(time_us, origin_us, hour_table(), day_table(), calendar, days)
+    return calendar, days
 
 
-@native("found")
-def write_calendar(
+@native("calendar", "days")
+def _write_times(
     time_us: Int64[ndarray, " row"],
+    origin_us: int,
     hours: Float32[ndarray, "hour 2"],
-    days: Float32[ndarray, "day 4"],
-    first_column: int,
-    found: Float32[ndarray, "_ width"],
+    days_of_cycle: Float32[ndarray, "day 4"],
+    calendar: Float32[ndarray, "row 6"],
+    days: Float32[ndarray, " row"],
 ) -> None:
-    """Write what :func:`calendar` returns into six columns of a wider array.
-
-    Args:
-        time_us: UTC microseconds.
-        hours: :func:`hour_table`.
-        days: :func:`day_table`.
-        first_column: The first of the columns.
-        found: Where to write, from its first row on.
-    """
     for row in range(len(time_us)):
-        hour = time_us[row] // MICROSECONDS_PER_HOUR
-        day = hour // 24
-        hour -= day * 24
-        day %= DAYS_PER_CYCLE
-        found[row, first_column] = hours[hour, 0]
-        found[row, first_column + 1] = hours[hour, 1]
+        hour, day = in_calendar(time_us[row])
+        for column in range(2):
+            calendar[row, column] = hours[hour, column]
         for column in range(4):
-            found[row, first_column + 2 + column] = days[day, column]
+            calendar[row, 2 + column] = days_of_cycle[day, column]
+        days[row] = days_between(origin_us, time_us[row])
+
+
+@inner
+def days_between(start_us: int, end_us: int) -> float:
+    """Return how many days lie between two points in time."""
+    return (end_us - start_us) / MICROSECONDS_PER_DAY
+
+
+@inner
+def in_calendar(time_us: int) -> tuple[int, int]:
+    """Return the rows of :func:`hour_table` and :func:`day_table` for a point in time."""
+    hour = time_us // MICROSECONDS_PER_HOUR
+    day = hour // 24
+    return hour - day * 24, day % DAYS_PER_CYCLE

@@ -57,6 +57,10 @@ class Windows:
         last: One past the last row of the cutoff's customer.
         segment_start: First row of every segment: the history of its last cutoff begins there.
         segment_end: One past its last row.
+        visible: How many events of its segment a cutoff sees.
+        num_used: Events of its history.
+        num_truncated: The customer's events before that.
+        num_after: The customer's events after the cutoff.
     """
 
     customer: Int64[ndarray, " readout"]
@@ -66,6 +70,10 @@ class Windows:
     last: Int64[ndarray, " readout"]
     segment_start: Int64[ndarray, " segment"]
     segment_end: Int64[ndarray, " segment"]
+    visible: Int64[ndarray, " readout"]
+    num_used: Int64[ndarray, " readout"]
+    num_truncated: Int64[ndarray, " readout"]
+    num_after: Int64[ndarray, " readout"]
 
     @property
     def start(self) -> Int64[ndarray, " readout"]:
@@ -97,6 +105,7 @@ def windows_of(
     num, num_segments = len(cutoffs.time_us), len(cutoffs.customer)
     # Of one block, because every array costs about as much to make as a short one to fill.
     rows = np.empty((len(trailing_days) + 5, num), dtype=np.int64)
+    counts = np.empty((4, num), dtype=np.int64)
     segments = np.empty((2, num_segments), dtype=np.int64)
     _find_windows(
         histories.offsets,
@@ -107,6 +116,7 @@ def windows_of(
         np.array([*trailing_days, history_days], dtype=np.int64),
         max_events,
         rows,
+        counts,
         segments,
     )
     return Windows(
@@ -117,10 +127,14 @@ def windows_of(
         begins=rows[4:],
         segment_start=segments[0],
         segment_end=segments[1],
+        visible=counts[0],
+        num_used=counts[1],
+        num_truncated=counts[2],
+        num_after=counts[3],
     )
 
 
-@native("rows", "segments")
+@native("rows", "counts", "segments")
 def _find_windows(
     offsets: Int64[ndarray, " customer_plus_1"],
     event_us: Int64[ndarray, " event"],
@@ -130,9 +144,10 @@ def _find_windows(
     days: Int64[ndarray, " window"],
     max_events: int,
     rows: Int64[ndarray, "bound readout"],
+    counts: Int64[ndarray, "4 readout"],
     segments: Int64[ndarray, "2 segment"],
 ) -> None:
-    """Write customer, its first and last row, end of the history, and where every window begins."""
+    """Write customer, its first and last row, end of the history, where every window begins, and counts."""
     for segment in range(len(customers)):
         first, last = offsets[customers[segment]], offsets[customers[segment] + 1]
         for readout in range(segment_offsets[segment], segment_offsets[segment + 1]):
@@ -155,8 +170,15 @@ def _find_windows(
             for bound in range(1, len(days) + 1):
                 rows[3 + bound, readout] = max(rows[3 + bound, readout], end - max_events)
         final = segment_offsets[segment + 1] - 1
-        segments[0, segment] = rows[3 + len(days), final]
+        segment_start = rows[3 + len(days), final]
+        segments[0, segment] = segment_start
         segments[1, segment] = rows[3, final]
+        for readout in range(segment_offsets[segment], segment_offsets[segment + 1]):
+            begin, end = rows[3 + len(days), readout], rows[3, readout]
+            counts[0, readout] = max(end - segment_start, 0)
+            counts[1, readout] = end - begin
+            counts[2, readout] = begin - first
+            counts[3, readout] = last - end
 
 
 def without_unseen(histories: Histories, cutoffs: Cutoffs, windows: Windows) -> tuple[Histories, Windows]:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import DAY, START_US, histories_of_lengths, random_histories, segment_events, small_spec
-from holdfast.encoding import Cutoffs, encode, encode_readouts, pad
+from holdfast.encoding import Cutoffs, encode, encode_readouts, pad, see
 from holdfast.encoding.encode import Encoded, EncodedReadouts, raw_features
-from holdfast.encoding.padding import INPUT_NAMES, pad_many
+from holdfast.encoding.padding import INPUT_NAMES, pad_many, pad_seen
 from holdfast.encoding.readouts import feature_names
 from holdfast.encoding.windows import windows_of
 from holdfast.histories import Histories
@@ -183,8 +183,27 @@ def test_readouts_alone_are_those_that_come_with_events(length: int) -> None:
     shared = Cutoffs(customer=np.arange(3), offsets=np.array([0, 4, 8, 12]), time_us=time_us)
     alone = encode_readouts(replace(histories, categorical={}), shared, spec)
     whole = encode(histories, shared, spec)
-    for field in fields(EncodedReadouts):
-        np.testing.assert_array_equal(getattr(alone, field.name), getattr(whole, field.name), field.name)
+    # Rows of the histories there, of what was encoded here.
+    for name in {field.name for field in fields(EncodedReadouts)} - {"segment_start", "segment_end"}:
+        np.testing.assert_array_equal(getattr(alone, name), getattr(whole, name), name)
+    np.testing.assert_array_equal(alone.lengths, whole.lengths)
+
+
+@pytest.mark.parametrize("length", [0, 30, 3_000])
+def test_events_encoded_where_they_are_needed_have_the_same_bits(length: int) -> None:
+    """What serving does, against what training does: all events once, then gathered."""
+    rng = np.random.default_rng(8)
+    histories, spec = histories_of_lengths(rng, np.array([length, 0, 20, 3])), small_spec(max_events=24)
+    cutoffs = Cutoffs.one_each(np.arange(4), START_US + np.array([310, 320, 600, 315]) * DAY)
+    whole, seen = encode(histories, cutoffs, spec), see(histories, cutoffs, spec)
+    runs = [np.array([3, 1]), np.array([0, 2])]
+    padded, num_unknown = pad_seen(seen, runs, lengths=[8, 24])
+    for run, inputs, width in zip(runs, padded, [8, 24], strict=True):
+        assert list(inputs) == list(INPUT_NAMES)
+        assert_same_bits(dict(pad(whole, run, length=width)), dict(inputs))
+    np.testing.assert_array_equal(num_unknown, whole.num_unknown[np.concatenate(runs)])
+    with pytest.raises(AssertionError, match="never cut a history"):
+        pad_seen(seen, [np.array([2])], lengths=[int(seen.lengths[2]) - 1])
 
 
 def test_a_shared_segment_begins_with_the_last_cutoffs_history() -> None:
