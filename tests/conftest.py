@@ -5,8 +5,8 @@ It deliberately knows no part of the product: a part's fixtures stand in the con
 
 import os
 
+from call_checks import check_calls
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
 # Every pytest-xdist worker is a process of its own; with as many threads as cores in each they would only
 # get in each other's way. Set before NumPy, torch and Polars are imported, in each worker as well.
@@ -14,7 +14,7 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", 
     os.environ.setdefault(_variable, "1")
 
 # Shapes and types in the signatures are checked at every call that a test makes.
-install_import_hook(["holdfast", "training", "serving"], "call_checks.checked")
+check_calls(["holdfast", "training", "serving"])
 
 # Examples are drawn anew in every run where a person looks on, and the same ones every time in CI. There is
 # no deadline: on shared cores a slow example says nothing.
