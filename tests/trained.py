@@ -1,11 +1,13 @@
-"""One small model, fitted and exported once for every test that asks a real artifact.
+"""One small model, fitted once and exported once for every test that asks it or its artifact.
 
-An export takes ten seconds, so pytest-xdist's workers share one through a folder: whoever comes
-first makes it, the others wait for the lock and read.
+An export takes ten seconds and more, so pytest-xdist's workers share one through a folder: whoever
+comes first makes it, the others wait for the lock and read.
 """
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -39,29 +41,50 @@ class Trained:
     predictor: Predictor
 
 
+def fitted_once(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
+    """Return the model of this test run, fitted on :func:`small_task`; the first caller fits it."""
+    return _fitted(_root(tmp_path_factory))
+
+
 def trained_once(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Return the model of this test run; the first caller makes it."""
+    """Return the model of this test run with its artifact; the first caller makes it."""
+    return _trained(_root(tmp_path_factory))
+
+
+def _root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
     # A worker of pytest-xdist has a folder of its own within that of the run.
-    return _trained((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained")
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "trained"
+    root.mkdir(exist_ok=True)
+    return root
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait until no other worker is within."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@cache
+def _fitted(root: Path) -> FittedModel:
+    with _alone(root / "fit.lock"):
+        if not (root / FILE_NAME).exists():
+            fit(small_task(), tiny_config(num_steps=4), trainer=quiet_trainer(root), folder=root).save(root)
+    return FittedModel.load(root)
 
 
 @cache
 def _trained(root: Path) -> Trained:
-    root.mkdir(exist_ok=True)
-    task, folder = small_task(), root / "artifact"
-    with (root / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    task, fitted, folder = small_task(), _fitted(root), root / "artifact"
+    with _alone(root / "export.lock"):
         if not folder.exists():
-            _make(task, root, folder)
-    assert (root / FILE_NAME).exists()
-    fitted, predictor = FittedModel.load(root), Artifact.load(folder).predictor
-    return Trained(task=task, fitted=fitted, folder=folder, predictor=predictor)
+            _export(task, fitted, folder)
+    return Trained(task=task, fitted=fitted, folder=folder, predictor=Artifact.load(folder).predictor)
 
 
-def _make(task: Task, root: Path, folder: Path) -> None:
-    fitted = fit(task, tiny_config(num_steps=4), trainer=quiet_trainer(root), folder=root)
-    fitted.save(root)
+def _export(task: Task, fitted: FittedModel, folder: Path) -> None:
     write_artifact(
         fitted,
         task,

@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from tasks import python_answers, quiet_trainer, small_task, tiny_config
+from tasks import python_answers, small_task
+from trained import fitted_once, trained_once
 
 import training.export
 from holdfast.encoding import Cutoffs, encode, pad
@@ -18,7 +19,6 @@ from holdfast.golden import read_golden
 from holdfast.manifest import GOLDEN_NAME, MANIFEST_NAME, MODEL_NAME, read_manifest, verify_files
 from training.export import NUM_GOLDEN, TOLERANCE, ArtifactName, checked_cases, write_artifact
 from training.fitted import FittedModel
-from training.fitting import fit
 from training.task import Readouts
 
 TASK = small_task()
@@ -29,9 +29,8 @@ NAME = ArtifactName(
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
-    """Fit once."""
-    folder = tmp_path_factory.mktemp("run")
-    return fit(TASK, tiny_config(num_steps=4), trainer=quiet_trainer(folder), folder=folder)
+    """Return the model that all tests share."""
+    return fitted_once(tmp_path_factory)
 
 
 def export(fitted: FittedModel, folder: Path) -> Path:
@@ -43,9 +42,9 @@ def export(fitted: FittedModel, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def artifact(fitted: FittedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Export once."""
-    return export(fitted, tmp_path_factory.mktemp("artifact") / "one")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return its artifact; nobody writes into it."""
+    return trained_once(tmp_path_factory).folder
 
 
 def test_the_manifest_says_what_the_files_are(artifact: Path, fitted: FittedModel) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tasks import python_answers, quiet_trainer, small_task, tiny_config
+from trained import fitted_once
 
 import training.judging
 from training.blend.experts import BlendConfig
@@ -28,9 +29,8 @@ CONFIG = EvaluationConfig(split="test", baselines=("recency", "trees", "linear")
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
-    """Fit a model with both experts."""
-    folder = tmp_path_factory.mktemp("run")
-    return fit(TASK, tiny_config(num_steps=4), trainer=quiet_trainer(folder), folder=folder)
+    """Return the model that all tests share; it has both experts."""
+    return fitted_once(tmp_path_factory)
 
 
 def test_experts_are_those_of_the_artifact(fitted: FittedModel, monkeypatch: pytest.MonkeyPatch) -> None:
