@@ -15,8 +15,9 @@ export HOLDFAST_PEERS ?= ../peers
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := $(VENV)/.stamps
-# A module's tests stay with one worker, so that what they share (a fitted model, an environment) is made once.
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+# A module's tests stay with one worker, so that what they share (a fitted model, an environment) is made once;
+# modules come in the order of tests/conftest.py, by default those with few tests, however long, would come last.
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 BENCHMARKS := prepare encoding engine quality offline
 # Outside the checkout: models and other people's environments of `make bench-serving` and `bench-training`.
 BENCH_CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/holdfast-bench

@@ -4,7 +4,9 @@ It deliberately knows no part of the product: a part's fixtures stand in the con
 """
 
 import os
+from pathlib import Path
 
+import pytest
 from call_checks import check_calls
 from hypothesis import settings
 
@@ -21,3 +23,32 @@ check_calls(["holdfast", "training", "serving"])
 settings.register_profile("holdfast", deadline=None, max_examples=50)
 settings.register_profile("ci", parent=settings.get_profile("holdfast"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "holdfast")
+
+# Modules that take long by themselves, the longest first: a worker that begins one of them last keeps the
+# other one waiting at the end.
+_LONG = (
+    "e2e/test_readme.py",
+    "skew/test_future.py",
+    "training/test_fitting.py",
+    "training/test_onnx_export.py",
+    "packaging/test_serve_extra.py",
+    "e2e/test_killed_run.py",
+    "training/test_export.py",
+    "e2e/test_many_processes.py",
+    "training/test_compiled.py",
+    "training/report/test_browser.py",
+    "training/test_compare.py",
+    "training/report/test_page.py",
+    "packaging/test_imports.py",
+    "training/simulate/test_simulate_run.py",
+    "training/test_sweep.py",
+    "serving/test_processes.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long modules; within them, and behind them, the order stays random."""
+    rank = {Path(__file__).parent / name: number for number, name in enumerate(_LONG)}
+    assert all(path.exists() for path in rank), "a module was renamed"
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
