@@ -21,7 +21,7 @@ FLAGS = (
     "--disable-sync",
 )
 FOLDER_VARIABLE = "HOLDFAST_SCREENSHOTS"
-"""Folder in which screenshots are kept; without it they lie in pytest's temporary folder."""
+"""Folder in which screenshots are kept; without it none is taken, since no test looks at them."""
 
 
 @dataclass(slots=True)
@@ -69,9 +69,11 @@ def opened(running: Browser, file: Path, *, width: int, scheme: str) -> Iterator
         context.close()
 
 
-def screenshot_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where screenshots are kept."""
+def screenshot_folder() -> Path | None:
+    """Return where screenshots are kept, or None where nobody wants any."""
     named = os.environ.get(FOLDER_VARIABLE)
-    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
+    if not named:
+        return None
+    folder = Path(named)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
