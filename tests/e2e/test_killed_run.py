@@ -29,7 +29,6 @@ COMMAND = (
     "data=simulated",
     "data.simulate.num_customers=150",
     "data.simulate.num_rollouts=2",
-    "simulated_root=simulations",
     "model=tiny",
     f"optimiser.num_steps={NUM_STEPS}",
     "optimiser.warmup_steps=2",
@@ -42,7 +41,13 @@ COMMAND = (
     "evaluation.num_bootstrap=2",
     "resume=auto",
 )
-"""The same for the first start and every restart."""
+"""The same for the first start and every restart; where the shop lies is added to it."""
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Return the command, with one place for the shop, which is simulated by the first run alone."""
+    return (*COMMAND, f"simulated_root={tmp_path_factory.mktemp('simulations')}")
 
 
 def wait_for(marker: Path, process: "subprocess.Popen[bytes]") -> None:
@@ -54,14 +59,14 @@ def wait_for(marker: Path, process: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.01)
 
 
-def killed_run(folder: Path) -> Path:
+def killed_run(folder: Path, command: tuple[str, ...]) -> Path:
     """Start a run, kill it between two steps, and return its folder."""
     marker = folder / "stands_still"
     pause = ("_target_=pausing_logger.PausingLogger", "step=5", f"marker={marker}")
     loggers = [f"+logger.pause.{setting}" for setting in pause]
     paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     process = subprocess.Popen(
-        [sys.executable, "-m", "training.train", *COMMAND, *QUIET, *NO_LOGS, *loggers],
+        [sys.executable, "-m", "training.train", *command, *QUIET, *NO_LOGS, *loggers],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": paths},
         stdout=subprocess.PIPE,
@@ -100,21 +105,21 @@ def steps_taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(
-    tmp_path: Path, steps_taken: list[int]
+    tmp_path: Path, command: tuple[str, ...], steps_taken: list[int]
 ) -> None:
     """The same command goes on from the last checkpoint, takes the steps that are left, and no other."""
     (tmp_path / "killed").mkdir()
     (tmp_path / "whole").mkdir()
-    killed = killed_run(tmp_path / "killed")
+    killed = killed_run(tmp_path / "killed", command)
     checkpoint = torch.load(killed / "checkpoints" / CHECKPOINT_NAME, weights_only=True)
     done = checkpoint["global_step"]
     assert 0 < done < NUM_STEPS
     assert not (killed / "model.pt").exists()
     with chdir(tmp_path / "killed"):
-        run_command("training.train", *COMMAND)
+        run_command("training.train", *command)
     assert steps_taken == list(range(done, NUM_STEPS))
     with chdir(tmp_path / "whole"):
-        run_command("training.train", *COMMAND)
+        run_command("training.train", *command)
     (whole,) = (tmp_path / "whole" / "outputs" / "simulated").iterdir()
     assert steps_taken[NUM_STEPS - done :] == list(range(NUM_STEPS))
     for name, weight in weights(whole).items():
@@ -142,11 +147,15 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_afterwards(
-    tmp_path: Path, steps_taken: list[int], full_disk: None, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    command: tuple[str, ...],
+    steps_taken: list[int],
+    full_disk: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The last complete checkpoint stays, and the same command takes the steps that are left."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    command = (*COMMAND, "evaluation.num_bootstrap=3", "logger=none")
+    command = (*command, "evaluation.num_bootstrap=3", "logger=none")
     with chdir(tmp_path), pytest.raises(SystemExit) as ended:
         run_command("training.train", *command)
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
