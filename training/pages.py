@@ -6,6 +6,7 @@ to nothing. It deliberately does not know what the columns mean.
 
 import mmap
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int64
@@ -17,6 +18,9 @@ from holdfast.histories import Histories
 READOUTS_AT_ONCE = 2_048
 """Cutoffs whose customers' events are held at a time: bounds the memory, whatever is asked. Encoding the
 long histories of 20,000 customers at once took two gigabytes."""
+
+EVENTS_AT_ONCE = 4_000_000
+"""Events that are looked at at a time where all of a store are."""
 
 
 def in_parts(
@@ -38,6 +42,26 @@ def in_parts(
         own = histories.take(people)
         release_pages(histories)
         yield own, Cutoffs.one_each(position.astype(np.int64), cutoff_us[part])
+
+
+def customers_in_parts(
+    histories: Histories, *, most_events: int = EVENTS_AT_ONCE
+) -> Iterator[Int64[ndarray, " customer"]]:
+    """Yield all customers, neighbours together; what was read of a part is unmapped before the next.
+
+    Args:
+        histories: The whole store.
+        most_events: Events of a part, about; one customer's are never split.
+
+    Yields:
+        Positions in the store, ascending.
+    """
+    offsets = histories.offsets
+    starts = np.searchsorted(offsets, np.arange(offsets[0], offsets[-1], most_events))
+    bounds = np.unique(np.append(starts, [0, histories.num_customers]))
+    for first, last in pairwise(bounds.tolist()):
+        yield np.arange(first, last, dtype=np.int64)
+        release_pages(histories)
 
 
 def release_pages(histories: Histories) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from builders import random_histories
-from training.pages import release, release_pages
+from builders import histories_of_lengths, random_histories
+from training.pages import customers_in_parts, release, release_pages
 
 
 def resident_kib(path: Path) -> int:
@@ -36,3 +36,21 @@ def test_histories_in_memory_of_their_own_are_left_alone() -> None:
     times_us = histories.occurred_at_us.copy()
     release_pages(histories)
     assert np.array_equal(histories.occurred_at_us, times_us)
+
+
+def test_all_customers_come_in_parts_of_about_so_many_events() -> None:
+    """Everybody once and in order, those without events too; one customer's events are never split."""
+    lengths = np.array([0, 0, 3, 4, 0, 25, 1, 1, 1, 0])
+    histories = histories_of_lengths(np.random.default_rng(1), lengths)
+    parts = [part.tolist() for part in customers_in_parts(histories, most_events=5)]
+    assert [customer for part in parts for customer in part] == list(range(10))
+    assert len(parts) > 2
+    assert all(lengths[part].sum() < 5 + lengths[part].max() for part in parts)
+
+
+@pytest.mark.parametrize("lengths", [[], [0, 0]])
+def test_a_store_without_events_has_its_customers_all_the_same(lengths: list[int]) -> None:
+    """Nobody, or two of whom nothing is known."""
+    histories = histories_of_lengths(np.random.default_rng(1), np.array(lengths, dtype=np.int64))
+    customers = [customer for part in customers_in_parts(histories) for customer in part.tolist()]
+    assert customers == list(range(len(lengths)))

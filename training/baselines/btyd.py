@@ -26,6 +26,7 @@ from training.baselines.buying import (
 )
 from training.baselines.purchases import DAYS_PER_WEEK, Purchases, mean_values, purchases_of
 from training.outcomes import Predictions
+from training.pages import customers_in_parts, in_parts, release_pages
 
 BUYING_MODELS: Mapping[str, BuyingKind] = {"btyd": BgNbd, "pareto_nbd": ParetoNbd}
 """By the name that configuration, tables and reports use; both with Gamma-Gamma for what is spent."""
@@ -67,8 +68,19 @@ class BuyTillYouDie:
         Returns:
             Probabilities of no purchase within each horizon, and expected amounts.
         """
+        parts = [
+            self._predicted(own, {"customer": cutoffs.customer, "cutoff_us": cutoffs.time_us})
+            for own, cutoffs in in_parts(histories, customer, cutoff_us)
+        ]
+        return Predictions(
+            probability={n: np.concatenate([part.probability[n] for part in parts]) for n in self.buying},
+            expected={n: np.concatenate([part.expected[n] for part in parts]) for n in self.value},
+            median={},
+        )
+
+    def _predicted(self, histories: Histories, asked: Mapping[str, ndarray]) -> Predictions:
+        """Answer for so few readouts that all of their events fit into memory."""
         targets = {target.name: target for target in self.spec.schema.targets}
-        asked = {"customer": customer, "cutoff_us": cutoff_us}
         bought = {name: purchases_of(histories, self.spec, targets[name], **asked) for name in self.buying}
         expected = {}
         for name, value in self.value.items():
@@ -104,7 +116,8 @@ def fit_buy_till_you_die(
         The fitted models; None where no target is of a kind that they answer, or nobody bought twice.
     """
     kind, awaited = BUYING_MODELS[name], _awaited(spec.schema)
-    customer = _sampled(histories, until_us, seed)
+    histories = _sampled(histories, until_us, seed)
+    customer = np.arange(histories.num_customers, dtype=np.int64)
     asked = {"customer": customer, "cutoff_us": np.full(len(customer), until_us, dtype=np.int64)}
     buying: dict[str, Buying] = {}
     value: dict[str, GammaGamma] = {}
@@ -146,14 +159,21 @@ def _named(schema: Schema, name: str) -> Target:
     return next(target for target in schema.targets if target.name == name)
 
 
-def _sampled(histories: Histories, until_us: int, seed: int) -> Int64[ndarray, " customer"]:
+def _sampled(histories: Histories, until_us: int, seed: int) -> Histories:
     """Return customers with an event up to a time, some of them where there are very many."""
-    first, end = histories.offsets[:-1], histories.offsets[1:]
-    has_events = np.flatnonzero(end > first)
-    customer = has_events[histories.occurred_at_us[first[has_events]] <= until_us]
+    customer = np.concatenate([_begun(histories, part, until_us) for part in customers_in_parts(histories)])
     if len(customer) > MOST_CUSTOMERS:
         customer = np.sort(np.random.default_rng([seed, 6]).choice(customer, MOST_CUSTOMERS, replace=False))
-    return customer.astype(np.int64)
+    own = histories.take(customer)
+    release_pages(histories)
+    return own
+
+
+def _begun(histories: Histories, customers: ndarray, until_us: int) -> Int64[ndarray, " customer"]:
+    first, end = histories.offsets[customers], histories.offsets[customers + 1]
+    has_events = end > first
+    customers, first = customers[has_events], first[has_events]
+    return customers[histories.occurred_at_us[first] <= until_us]
 
 
 def _per_horizon(

@@ -6,7 +6,7 @@ It deliberately opens no file.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 from numpy import ndarray
 
 from holdfast.histories import Histories, prefix_sum
@@ -14,6 +14,7 @@ from holdfast.schema import MICROSECONDS_PER_DAY, Schema, Target
 from training.evaluation.questions import unit_of
 from training.labels import Labeller
 from training.outcomes import Outcomes
+from training.pages import EVENTS_AT_ONCE, customers_in_parts, release
 from training.report.context import CutoffFacts, DataFacts, Eligibility, SplitFacts
 from training.report.wording import amount, percent
 from training.splits import iso
@@ -23,7 +24,6 @@ MOST_DAYS_BY_WEEK, MOST_DAYS_BY_MONTH = 250, 3_660
 MOST_TYPES = 5
 """Event types that are told apart over time."""
 MOST_CUTOFFS = 60
-EVENTS_AT_ONCE = 4_000_000
 
 
 def data_facts(
@@ -92,24 +92,33 @@ def split_facts(
 
 
 def eligibility_at(labeller: Labeller, cutoff_us: int) -> Eligibility:
-    """Count who is asked about at a cutoff, and why the others are not."""
-    histories, schema = labeller.histories, labeller.schema
-    everybody = np.arange(histories.num_customers, dtype=np.int64)
+    """Count who is asked about at a cutoff, and why the others are not; some customers at a time."""
+    known = ended = quiet = eligible = 0
+    for customers in customers_in_parts(labeller.histories, most_events=EVENTS_AT_ONCE):
+        is_known, is_ended = _known_and_ended(labeller.histories, labeller.schema, customers, cutoff_us)
+        is_eligible = labeller.eligible(customers, np.full(len(customers), cutoff_us, dtype=np.int64))
+        known += int(is_known.sum())
+        ended += int(is_ended.sum())
+        quiet += int((is_known & ~is_ended & ~is_eligible).sum())
+        eligible += int(is_eligible.sum())
+    return Eligibility(
+        at=iso(cutoff_us), num_known=known, num_ended=ended, num_quiet=quiet, num_eligible=eligible
+    )
+
+
+def _known_and_ended(
+    histories: Histories, schema: Schema, customers: Int64[ndarray, " customer"], cutoff_us: int
+) -> tuple[Bool[ndarray, " customer"], Bool[ndarray, " customer"]]:
+    """Return which of some neighbours in the store had come by a cutoff, and which had left for good."""
+    offsets = histories.offsets[customers[0] : customers[-1] + 2]
+    events = slice(int(offsets[0]), int(offsets[-1]))
     ended_codes = [
         code for code, value in enumerate(histories.event_type.dictionary.values) if value in schema.ended_by
     ]
-    is_before = histories.occurred_at_us <= cutoff_us
-    is_ended = is_before & np.isin(histories.event_type.codes, ended_codes)
-    known = np.diff(prefix_sum(is_before)[histories.offsets]) > 0
-    ended = np.diff(prefix_sum(is_ended)[histories.offsets]) > 0
-    eligible = labeller.eligible(everybody, np.full(len(everybody), cutoff_us, dtype=np.int64))
-    return Eligibility(
-        at=iso(cutoff_us),
-        num_known=int(known.sum()),
-        num_ended=int(ended.sum()),
-        num_quiet=int((known & ~ended & ~eligible).sum()),
-        num_eligible=int(eligible.sum()),
-    )
+    is_before = histories.occurred_at_us[events] <= cutoff_us
+    is_end = is_before & np.isin(histories.event_type.codes[events], ended_codes)
+    own = offsets - offsets[0]
+    return np.diff(prefix_sum(is_before)[own]) > 0, np.diff(prefix_sum(is_end)[own]) > 0
 
 
 def events_over_time(histories: Histories) -> tuple[tuple[str, dict[str, int]], ...]:
@@ -121,7 +130,7 @@ def events_over_time(histories: Histories) -> tuple[tuple[str, dict[str, int]], 
     times, codes = histories.occurred_at_us, histories.event_type.codes
     if not len(times):
         return ()
-    first, last = int(times.min()), int(times.max())
+    first, last = _span(times)
     days = (last - first) / MICROSECONDS_PER_DAY
     unit = "W" if days <= MOST_DAYS_BY_WEEK else "M" if days <= MOST_DAYS_BY_MONTH else "Y"
     begin = np.datetime64(first, "us").astype(f"datetime64[{unit}]")
@@ -133,6 +142,8 @@ def events_over_time(histories: Histories) -> tuple[tuple[str, dict[str, int]], 
         period = times[part].astype("datetime64[us]").astype(f"datetime64[{unit}]") - begin
         place = period.astype(np.int64) * len(values) + codes[part]
         counts += np.bincount(place, minlength=counts.size).reshape(counts.shape)
+        release(times)
+        release(codes)
     order = np.argsort(-counts.sum(axis=0), kind="stable")
     kept, rest = order[:MOST_TYPES], order[MOST_TYPES:]
     return tuple(
@@ -143,6 +154,17 @@ def events_over_time(histories: Histories) -> tuple[tuple[str, dict[str, int]], 
         )
         for at, row in enumerate(counts)
     )
+
+
+def _span(times: Int64[ndarray, " event"]) -> tuple[int, int]:
+    """Return the earliest and the latest time, a bounded number of events at a time."""
+    lows, highs = [], []
+    for start in range(0, len(times), EVENTS_AT_ONCE):
+        part = times[start : start + EVENTS_AT_ONCE]
+        lows.append(int(part.min()))
+        highs.append(int(part.max()))
+        release(times)
+    return min(lows), max(highs)
 
 
 def length_counts(offsets: Int64[ndarray, " customer_plus_1"]) -> tuple[tuple[str, int], ...]:

@@ -13,6 +13,8 @@ from holdfast.encoding import EncodingSpec
 from holdfast.histories import CodedColumn, Histories
 from holdfast.schema import Schema
 from holdfast.vocabulary import Dictionary
+from training import pages
+from training.baselines import btyd
 from training.baselines.btyd import BUYING_MODELS, fit_buy_till_you_die
 from training.baselines.purchases import mean_values, purchases_of
 from training.metrics import probability_metrics
@@ -113,6 +115,30 @@ def test_the_future_has_no_influence(name: str) -> None:
     ]
     np.testing.assert_array_equal(answers[0].probability["churn"], answers[1].probability["churn"])
     np.testing.assert_array_equal(answers[0].expected["spend"], answers[1].expected["spend"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bounded_number_of_customers_is_read_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fitting reads a sample, answering a part after the other; the answers are those of all at once."""
+    histories = random_histories(np.random.default_rng(6), 150)
+    until_us = START_US + 300 * DAY
+    asked = {"customer": np.arange(149, -1, -1), "cutoff_us": until_us + np.arange(150) * DAY // 10}
+    monkeypatch.setattr(btyd, "MOST_CUSTOMERS", 60)
+    num_read = []
+    plain = btyd.purchases_of
+    monkeypatch.setattr(
+        btyd, "purchases_of", lambda own, *r, **k: num_read.append(own.num_customers) or plain(own, *r, **k)
+    )
+    model = fit_buy_till_you_die(name, histories, small_spec(), until_us=until_us, seed=0)
+    assert model is not None
+    assert max(num_read) == 60
+    whole = model.predict(histories, **asked)
+    num_read.clear()
+    monkeypatch.setattr(pages, "READOUTS_AT_ONCE", 40)
+    answer = model.predict(histories, **asked)
+    assert max(num_read) == 40
+    np.testing.assert_array_equal(answer.probability["churn"], whole.probability["churn"])
+    np.testing.assert_array_equal(answer.expected["spend"], whole.expected["spend"])
 
 
 def with_targets(schema: Schema, **changes: object) -> EncodingSpec:

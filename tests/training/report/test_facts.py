@@ -160,6 +160,22 @@ def test_eligibility_adds_up() -> None:
     assert ended.num_ended == sum(bool(one.any()) for one in gone)
 
 
+def test_eligibility_is_counted_some_customers_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums are those of everybody at once."""
+    histories = random_histories(np.random.default_rng(4), 200)
+    labeller = Labeller(histories, replace(small_schema(), lookback_days=60, ended_by=("complaint",)))
+    at_once = eligibility_at(labeller, START_US + 400 * DAY)
+    monkeypatch.setattr(facts, "EVENTS_AT_ONCE", 100)
+    asked = []
+    plain = Labeller.eligible
+    monkeypatch.setattr(
+        Labeller, "eligible", lambda own, who, when: asked.append(len(who)) or plain(own, who, when)
+    )
+    assert eligibility_at(labeller, START_US + 400 * DAY) == at_once
+    assert sum(asked) == 200
+    assert max(asked) < 40
+
+
 @pytest.mark.parametrize("size", [1, 2, 4_097])
 def test_range_names(size: int) -> None:
     """The range that holds one customer's length is named with thousands apart."""
