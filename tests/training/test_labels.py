@@ -12,6 +12,7 @@ from holdfast.errors import ConfigError, DataError
 from holdfast.histories import AttributeVersions, CodedColumn, Histories
 from holdfast.schema import Schema, Target, horizon_grid_days
 from holdfast.vocabulary import Dictionary
+from training import labels as labels_module
 from training.labels import Labeller, grid_us
 
 FOREVER = START_US + 10_000 * DAY
@@ -402,6 +403,29 @@ def test_labels_equal_a_slow_oracle(seed: int, until_day: float, at_once: int, e
                 assert np.isnan(labels.values[name][i])
             else:
                 assert labels.values[name][i] == pytest.approx(answers[name], rel=1e-6, abs=1e-6)
+
+
+def test_readouts_are_asked_about_a_bounded_number_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the answers of all at once, also where they are in no order."""
+    rng = np.random.default_rng(5)
+    histories = random_histories(rng, 30)
+    customer = rng.integers(0, 30, 100)
+    cutoff_us = START_US + rng.integers(0, 500, 100) * DAY
+    labeller = Labeller(histories, shop(lookback_days=60))
+    is_eligible = labeller.eligible(customer, cutoff_us)
+    labels = labeller.label(customer, cutoff_us, observed_until_us=at(400))
+    monkeypatch.setattr(labels_module, "READOUTS_AT_ONCE", 7)
+    sorted_at_once = []
+    plain = np.unique
+    monkeypatch.setattr(
+        labels_module.np, "unique", lambda x, **given: sorted_at_once.append(len(x)) or plain(x, **given)
+    )
+    again = labeller.label(customer, cutoff_us, observed_until_us=at(400))
+    np.testing.assert_array_equal(labeller.eligible(customer, cutoff_us), is_eligible)
+    np.testing.assert_array_equal(again.lower["churn"], labels.lower["churn"])
+    np.testing.assert_array_equal(again.upper["churn"], labels.upper["churn"])
+    np.testing.assert_array_equal(again.values["spend"], labels.values["spend"])
+    assert max(sorted_at_once) == 7
 
 
 @given(seed=st.integers(0, 2**32 - 1))
