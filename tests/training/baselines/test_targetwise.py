@@ -9,7 +9,8 @@ from scipy.special import expit
 from builders import small_schema
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema
-from training.baselines import BASELINES, FeatureMatrix, fit_baseline
+from training.baselines import BASELINES, FeatureMatrix, fit_baseline, trees
+from training.baselines.features import Categories
 from training.baselines.single import Effort
 from training.baselines.trees import Trees
 from training.outcomes import Outcomes
@@ -55,6 +56,26 @@ def test_learns_what_is_there(name: str) -> None:
         logs = np.log(answer.expected["orders"])
         assert np.corrcoef(logs, matrix.column("num_events"))[0, 1] > 0.9
     assert answer.expected["orders"].mean() == pytest.approx(outcomes.values["orders"].mean(), rel=0.15)
+
+
+def test_trees_are_the_same_from_features_of_any_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LightGBM is given float32, which holds the values that float64 would, in half the memory."""
+    matrix, outcomes = data()
+    narrow = fitted("trees", matrix, outcomes)
+    plain = trees._table
+    assert plain(matrix, Categories.fit(matrix)).dtype == np.float32
+    monkeypatch.setattr(trees, "_table", lambda *given: plain(*given).astype(np.float64))
+    wide = fitted("trees", matrix, outcomes)
+    assert narrow.probability == wide.probability
+    assert narrow.amount == wide.amount
+
+
+def test_taking_everybody_copies_nothing() -> None:
+    """A mask that leaves somebody out, or positions, do."""
+    matrix, _ = data(10)
+    assert matrix.take(np.ones(10, dtype=bool)) is matrix
+    assert len(matrix.take(np.arange(10) > 0)) == 9
+    assert matrix.take(np.arange(10)) is not matrix
 
 
 @pytest.mark.parametrize("name", NAMES)
