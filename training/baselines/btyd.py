@@ -26,7 +26,7 @@ from training.baselines.buying import (
 )
 from training.baselines.purchases import DAYS_PER_WEEK, Purchases, mean_values, purchases_of
 from training.outcomes import Predictions
-from training.pages import customers_in_parts, in_parts, release_pages
+from training.pages import customers_in_parts, in_parts
 
 BUYING_MODELS: Mapping[str, BuyingKind] = {"btyd": BgNbd, "pareto_nbd": ParetoNbd}
 """By the name that configuration, tables and reports use; both with Gamma-Gamma for what is spent."""
@@ -116,25 +116,22 @@ def fit_buy_till_you_die(
         The fitted models; None where no target is of a kind that they answer, or nobody bought twice.
     """
     kind, awaited = BUYING_MODELS[name], _awaited(spec.schema)
-    histories = _sampled(histories, until_us, seed)
-    customer = np.arange(histories.num_customers, dtype=np.int64)
-    asked = {"customer": customer, "cutoff_us": np.full(len(customer), until_us, dtype=np.int64)}
+    customer = _sampled(histories, until_us, seed)
+    if not len(customer):
+        return None
     buying: dict[str, Buying] = {}
     value: dict[str, GammaGamma] = {}
     for target in spec.schema.targets:
         if target.kind == "time_to_event" and target.form == "inactivity":
-            purchases = purchases_of(histories, spec, target, **asked)
-            bought = purchases.take(purchases.has_any)
-            if bought.num_repeat.any():
-                times = (bought.num_repeat, bought.last_weeks, bought.tenure_weeks)
+            times = _times(histories, spec, target, customer, until_us)
+            if times[0].any():
                 buying[target.name] = fit_buying(kind, *times)
     for target in spec.schema.targets:
         if awaited.get(target.name) in buying:
-            purchases = purchases_of(histories, spec, _named(spec.schema, awaited[target.name]), **asked)
-            mean = mean_values(histories, spec, target, purchases, **asked)
-            if (mean > 0).any():
-                num = purchases.num_repeat[mean > 0] + 1.0
-                value[target.name] = fit_gamma_gamma(num, mean[mean > 0])
+            repeated = _named(spec.schema, awaited[target.name])
+            num, mean = _values(histories, spec, target, repeated, customer, until_us)
+            if len(num):
+                value[target.name] = fit_gamma_gamma(num, mean)
     if not buying:
         return None
     return BuyTillYouDie(
@@ -159,14 +156,44 @@ def _named(schema: Schema, name: str) -> Target:
     return next(target for target in schema.targets if target.name == name)
 
 
-def _sampled(histories: Histories, until_us: int, seed: int) -> Histories:
+def _times(
+    histories: Histories, spec: EncodingSpec, target: Target, customer: ndarray, until_us: int
+) -> tuple[ndarray, ndarray, ndarray]:
+    """Return repeat purchases, last one and tenure of those who bought, a part of the customers at a time."""
+    parts = []
+    for own, cutoffs in in_parts(histories, customer, np.full(len(customer), until_us, dtype=np.int64)):
+        found = purchases_of(own, spec, target, customer=cutoffs.customer, cutoff_us=cutoffs.time_us)
+        bought = found.take(found.has_any)
+        parts.append((bought.num_repeat, bought.last_weeks, bought.tenure_weeks))
+    num_repeat, last, tenure = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return num_repeat, last, tenure
+
+
+def _values(
+    histories: Histories,
+    spec: EncodingSpec,
+    target: Target,
+    repeated: Target,
+    customer: ndarray,
+    until_us: int,
+) -> tuple[ndarray, ndarray]:
+    """Return the purchases and their mean values of those who spent, a part of the customers at a time."""
+    parts = []
+    for own, cutoffs in in_parts(histories, customer, np.full(len(customer), until_us, dtype=np.int64)):
+        asked = {"customer": cutoffs.customer, "cutoff_us": cutoffs.time_us}
+        purchases = purchases_of(own, spec, repeated, **asked)
+        mean = mean_values(own, spec, target, purchases, **asked)
+        parts.append((purchases.num_repeat[mean > 0] + 1.0, mean[mean > 0]))
+    num, mean = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return num, mean
+
+
+def _sampled(histories: Histories, until_us: int, seed: int) -> Int64[ndarray, " customer"]:
     """Return customers with an event up to a time, some of them where there are very many."""
     customer = np.concatenate([_begun(histories, part, until_us) for part in customers_in_parts(histories)])
     if len(customer) > MOST_CUSTOMERS:
         customer = np.sort(np.random.default_rng([seed, 6]).choice(customer, MOST_CUSTOMERS, replace=False))
-    own = histories.take(customer)
-    release_pages(histories)
-    return own
+    return customer
 
 
 def _begun(histories: Histories, customers: ndarray, until_us: int) -> Int64[ndarray, " customer"]:

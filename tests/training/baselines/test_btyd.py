@@ -119,7 +119,7 @@ def test_the_future_has_no_influence(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bounded_number_of_customers_is_read_at_a_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fitting reads a sample, answering a part after the other; the answers are those of all at once."""
+    """For fitting and for answering; model and answers are those of all at once."""
     histories = random_histories(np.random.default_rng(6), 150)
     until_us = START_US + 300 * DAY
     asked = {"customer": np.arange(149, -1, -1), "cutoff_us": until_us + np.arange(150) * DAY // 10}
@@ -129,12 +129,14 @@ def test_a_bounded_number_of_customers_is_read_at_a_time(name: str, monkeypatch:
     monkeypatch.setattr(
         btyd, "purchases_of", lambda own, *r, **k: num_read.append(own.num_customers) or plain(own, *r, **k)
     )
-    model = fit_buy_till_you_die(name, histories, small_spec(), until_us=until_us, seed=0)
-    assert model is not None
-    assert max(num_read) == 60
-    whole = model.predict(histories, **asked)
+    at_once = fit_buy_till_you_die(name, histories, small_spec(), until_us=until_us, seed=0)
+    assert at_once is not None
+    whole = at_once.predict(histories, **asked)
+    assert max(num_read) == 150
     num_read.clear()
     monkeypatch.setattr(pages, "READOUTS_AT_ONCE", 40)
+    model = fit_buy_till_you_die(name, histories, small_spec(), until_us=until_us, seed=0)
+    assert model == at_once
     answer = model.predict(histories, **asked)
     assert max(num_read) == 40
     np.testing.assert_array_equal(answer.probability["churn"], whole.probability["churn"])
