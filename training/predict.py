@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from holdfast.encoding import EncodingSpec, encode
+from holdfast.encoding import EncodingSpec, encode, encode_readouts
 from holdfast.encoding.encode import Encoded
 from holdfast.encoding.padding import pad_many
 from holdfast.encoding.readouts import feature_names
@@ -57,9 +57,10 @@ def feature_matrix(
     # Filled in place: parts to be joined at the end would take the memory twice.
     values = np.empty((num, spec.readout_value_size), dtype=np.float32)
     ids = np.empty((num, len(spec.readout_id_sizes)), dtype=np.int64)
-    for chunk in encoded_chunks(histories, spec, customer, cutoff_us):
-        rows = slice(start, start + len(chunk.readout_values))
-        values[rows], ids[rows], start = chunk.readout_values, chunk.readout_ids, rows.stop
+    for own, cutoffs in in_parts(histories, customer, cutoff_us):
+        told = encode_readouts(own, cutoffs, spec)
+        rows = slice(start, start + len(told.readout_values))
+        values[rows], ids[rows], start = told.readout_values, told.readout_ids, rows.stop
     return FeatureMatrix(values=values, names=feature_names(spec), ids=ids, weights=weights)
 
 
