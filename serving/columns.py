@@ -179,7 +179,9 @@ class Customers:
 def _names(columns: tuple[str, ...]) -> tuple[UInt8[ndarray, " byte"], Int64[ndarray, " column"]]:
     """Return the bytes of all names, one behind the other, and where each ends."""
     encoded = [name.encode() for name in columns]
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8), np.cumsum([len(one) for one in encoded])
+    return np.frombuffer(b"".join(encoded), dtype=np.uint8), np.cumsum(
+        list(map(len, encoded)), dtype=np.int64
+    )
 
 
 def _numbers(

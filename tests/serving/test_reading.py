@@ -100,6 +100,25 @@ def test_a_sound_request_is_read_quickly_and_alike(seed: int, num: int) -> None:
     assert_plain(quickly(data), plainly(data))
 
 
+@pytest.mark.parametrize("left_out", ["fields", "attributes", "both"])
+def test_a_model_without_fields_or_attributes_is_read_quickly(left_out: str) -> None:
+    """A table of customer, time and kind is enough."""
+    histories, schema = random_histories(np.random.default_rng(5), 4, max_length=12), SCHEMA
+    if left_out != "attributes":
+        schema = replace(schema, fields=(), targets=schema.targets[:1])
+        histories = replace(histories, categorical={}, numeric={})
+    if left_out != "fields":
+        schema = replace(schema, attributes=())
+        versions = replace(histories.attributes, categorical={}, numeric={})
+        histories = replace(histories, attributes=versions)
+    request = write_request(histories, ["a", "b", "c", "d"], as_of_us=START_US, schema=schema)
+    data = request.SerializeToString()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delattr(AskedBytes, "read")
+        found = read_together([AskedBytes.parse(data)], schema, limits=LIMITS)
+    assert_plain(found, read_customers(pb.ScoreRequest.FromString(data), schema, limits=LIMITS))
+
+
 @given(seed=st.integers(0, 2**32 - 1), sizes=st.lists(st.integers(0, 3), min_size=1, max_size=5))
 def test_requests_read_together_say_what_they_say_alone(seed: int, sizes: list[int]) -> None:
     """Each has dictionaries of its own, in an order of its own; every customer keeps its own words."""
