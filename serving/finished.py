@@ -67,14 +67,15 @@ class Finished:
     def num_customers(self) -> int:
         """Return how many customers are there."""
         files = sorted(self._folder.glob("*.parquet"))
-        return int(pl.scan_parquet(files).select(pl.len()).collect().item()) if files else 0
+        return int(pl.scan_parquet(files, glob=False).select(pl.len()).collect().item()) if files else 0
 
     def has_chunk(self, part: int, chunk: int, customer_ids: Sequence[Any]) -> bool:
         """Say whether a chunk is there, with these very customers in this order."""
         path = self._chunk(part, chunk)
-        return path.exists() and pl.read_parquet(path, columns=["customer_id"]).to_series().to_list() == list(
-            customer_ids
-        )
+        if not path.exists():
+            return False
+        kept = pl.read_parquet(path, columns=["customer_id"], glob=False)
+        return kept.to_series().to_list() == list(customer_ids)
 
     def write_chunk(self, part: int, chunk: int, frame: pl.DataFrame) -> None:
         """Keep the scores of a chunk; safe to call from several threads for different chunks."""
@@ -109,7 +110,7 @@ class Finished:
 
     def _join(self, sources: Sequence[Path], path: Path) -> None:
         partial = path.with_suffix(".partial")
-        pl.scan_parquet(list(sources)).sink_parquet(partial)
+        pl.scan_parquet(list(sources), glob=False).sink_parquet(partial)
         _rename(partial, path)
 
     def _part(self, part: int) -> Path:

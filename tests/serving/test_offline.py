@@ -323,6 +323,19 @@ def test_a_killed_run_goes_on_where_it_stood(
     }
 
 
+@pytest.mark.parametrize("name", ["run[2]/out.parquet", "out*.parquet", "out?.parquet"])
+def test_a_name_is_no_pattern(artifact: Artifact, files: dict[str, Path], name: str) -> None:
+    """Brackets and stars in a path stand for themselves, not for files of another result."""
+    beside = files["out"].with_name(".outx.parquet.finished")
+    beside.mkdir()
+    pl.DataFrame({"customer_id": ["stranger"]}).write_parquet(beside / "chunk-000000-000000.parquet")
+    out = files["out"].parent / name
+    out.parent.mkdir(exist_ok=True)
+    num = score_file(artifact, as_of=AS_OF, **files | {"out": out})
+    assert pl.read_parquet(out, glob=False)["customer_id"].n_unique() == num
+    assert num == score(artifact, files).height
+
+
 @pytest.mark.parametrize("change", ["nothing", "as_of", "events", "half a chunk"])
 def test_only_the_same_job_goes_on(
     artifact: Artifact, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, change: str
