@@ -4,7 +4,6 @@ It deliberately does not know files: a frame has one row per customer, whoever w
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,7 +20,11 @@ from serving.predictor import Predictions
 
 
 def score_frame(
-    artifact: Artifact, histories: Histories, customer_ids: Sequence[Any], *, as_of_us: int
+    artifact: Artifact,
+    histories: Histories,
+    customer_ids: pl.Series,
+    *,
+    as_of_us: int,
 ) -> pl.DataFrame:
     """Score some customers at one time.
 
@@ -70,12 +73,12 @@ def _named(manifest: Manifest, predictions: Predictions) -> Mapping[str, ndarray
 
 def _spread(
     scored: Mapping[str, ndarray],
-    customer_ids: Sequence[Any],
+    customer_ids: pl.Series,
     kept: Int64[ndarray, " scored"],
     faults: Mapping[int, HistoryError],
 ) -> pl.DataFrame:
     """Put scored rows between those of customers at fault, who have nulls."""
-    columns = {"customer_id": pl.Series(customer_ids, strict=True)}
+    columns = {"customer_id": customer_ids}
     for name, values in scored.items():
         spread = np.zeros(len(customer_ids), dtype=values.dtype)
         spread[kept] = values

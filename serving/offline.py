@@ -31,6 +31,7 @@ from rich.progress import (
 import holdfast
 from holdfast.calls import split, time_us
 from holdfast.errors import ConfigError, DataError, HoldfastError, RunError
+from holdfast.faults import EARLIEST_US, LATEST_US
 from holdfast.manifest import Manifest
 from holdfast.plain import to_plain
 from holdfast.tables import Tabled, read_tables
@@ -94,7 +95,7 @@ def score_file(
     Args:
         artifact: The model.
         events: Canonical events; see :func:`holdfast.tables.read_tables`.
-        as_of: The point in time, with a zone.
+        as_of: The point in time, with a zone; from 1971 up to 2200, as at the server.
         out: What is written: one row per customer, ``fault`` where it could not be scored.
         customers: Attributes of customers.
         time_zone: Zone of datetimes that have none.
@@ -106,18 +107,22 @@ def score_file(
         The number of customers written.
 
     Raises:
-        ConfigError: There are to be no workers.
-        DataError: A file or a column cannot be used.
+        ConfigError: There are to be no workers, or the result would replace what is read.
+        DataError: A file, a column or the point in time cannot be used.
         RunError: The result cannot be written, or another run is writing it.
     """
     as_of_us = time_us(as_of)
+    if not EARLIEST_US <= as_of_us < LATEST_US:
+        raise DataError("as_of", as_of.isoformat(), "it must lie between 1971 and 2200")
     workers = num_cores() if workers is None else workers
     if workers < 1:
         raise ConfigError("workers", workers, "it must be at least 1")
     tables = {"events": _scan(events)}
     if customers is not None:
         tables["customers"] = _scan(customers)
-    _check_ids(tables)
+    if out.resolve() in {path.resolve() for path in (events, customers) if path is not None}:
+        raise ConfigError("out", str(out), "it must be another file than those that are read")
+    id_type = _id_type(tables)
     num_parts = max(1, -(-_height(tables["events"], events) // events_per_part))
     job = {
         "libraries": [holdfast.__version__, pl.__version__],
@@ -137,7 +142,7 @@ def score_file(
                 if finished.has_part(part):
                     continue
                 tabled = _read_part(tables, artifact.manifest, part, num_parts, time_zone)
-                score = partial(_score_chunk, artifact, finished, tabled, as_of_us, part)
+                score = partial(_score_chunk, artifact, finished, tabled, id_type, as_of_us, part)
                 # An empty part has one empty chunk, so that an empty file gives all columns.
                 chunks = list(split(tabled.histories.offsets, max_customers=customers_per_chunk)) or [(0, 0)]
                 task = bar.add_task(f"part {part + 1} of {num_parts}", total=len(tabled.customer_ids))
@@ -155,6 +160,7 @@ def _score_chunk(
     artifact: Artifact,
     finished: Finished,
     tabled: Tabled,
+    id_type: pl.DataType,
     as_of_us: int,
     part: int,
     chunk: int,
@@ -165,7 +171,9 @@ def _score_chunk(
     ids = tabled.customer_ids[start:end]
     if not finished.has_chunk(part, chunk, ids):
         histories = tabled.histories.take(np.arange(start, end))
-        finished.write_chunk(part, chunk, score_frame(artifact, histories, ids, as_of_us=as_of_us))
+        # Typed, since a part may be empty, and all parts are joined.
+        id_column = pl.Series(ids, dtype=id_type, strict=True)
+        finished.write_chunk(part, chunk, score_frame(artifact, histories, id_column, as_of_us=as_of_us))
     return end - start
 
 
@@ -219,8 +227,9 @@ def _read_part(
     return read_tables(found["events"], manifest.schema, customers=found.get("customers"), time_zone=zone)
 
 
-def _check_ids(tables: Mapping[str, pl.LazyFrame]) -> None:
-    kinds = {}
+def _id_type(tables: Mapping[str, pl.LazyFrame]) -> pl.DataType:
+    """Return the type of the result's ids, which must be of one kind in all files."""
+    kinds: dict[str, pl.DataType] = {}
     for name, table in tables.items():
         schema = table.collect_schema()
         if "customer_id" not in schema:
@@ -229,6 +238,10 @@ def _check_ids(tables: Mapping[str, pl.LazyFrame]) -> None:
     if len({kind.is_integer() for kind in kinds.values()}) > 1:
         shown = {name: str(kind) for name, kind in kinds.items()}
         raise DataError("customer_id", shown, "it must be of one type in both files")
+    if kinds["events"].is_integer():
+        return pl.UInt64() if pl.UInt64 in kinds.values() else pl.Int64()
+    is_text = isinstance(kinds["events"], pl.String | pl.Categorical | pl.Enum)
+    return pl.String() if is_text else kinds["events"]
 
 
 def _scan(path: Path) -> pl.LazyFrame:

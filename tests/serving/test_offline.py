@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 
 from builders import START_US
 from holdfast.client import ScoringClient
-from holdfast.errors import RunError
+from holdfast.errors import ConfigError, RunError
 from holdfast.histories import Histories
 from holdfast.results import OBSERVED_NAMES, to_columns
 from serving.artifact import Artifact
@@ -106,6 +106,23 @@ def test_parts_cover_every_customer_once(artifact: Artifact, files: dict[str, Pa
         np.testing.assert_allclose(parts[name].to_numpy(), whole[name].to_numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("ids", [("one",), (7,), (7, 2**63 + 7)], ids=str)
+def test_a_part_without_customers_is_joined_like_any_other(
+    artifact: Artifact, tmp_path: Path, ids: tuple[str | int, ...]
+) -> None:
+    """Few customers with many events leave parts empty, and the ids keep their type."""
+    id_type = pl.String() if isinstance(ids[0], str) else pl.UInt64() if len(ids) > 1 else pl.Int64()
+    events = events_table(num_events=600).with_columns(
+        customer_id=pl.Series([ids[row % len(ids)] for row in range(600)], dtype=id_type)
+    )
+    files = {name: tmp_path / name for name in ("events", "out")}
+    events.filter(pl.col("amount").is_finite() | pl.col("amount").is_nan()).write_parquet(files["events"])
+    found = score(artifact, files, events_per_part=50)
+    assert sorted(found["customer_id"]) == sorted(ids)
+    assert found.schema["customer_id"] == id_type
+    assert found["fault"].null_count() == len(ids)
+
+
 def test_ids_of_different_widths_meet_in_one_part(artifact: Artifact, tmp_path: Path) -> None:
     """The same number as int32 and int64 is the same customer, in whichever part."""
     events = events_table().with_columns(pl.col("customer_id").str.strip_chars(" \U0001f6d2").cast(pl.Int64))
@@ -128,7 +145,7 @@ def test_an_empty_file_gives_an_empty_table_with_all_columns(
     customers_table().clear().write_parquet(files["customers"])
     empty = score(artifact, files)
     assert empty.height == 0
-    assert empty.columns == full.columns
+    assert empty.schema == full.schema
 
 
 def test_a_customer_with_a_hundred_thousand_events_is_scored(artifact: Artifact, tmp_path: Path) -> None:
@@ -228,6 +245,8 @@ def test_bad_input_is_one_line_and_leaves_the_old_result(
     [
         ({"as_of": "2025-06-01"}, "--as-of: got '2025-06-01', but it has no time zone"),
         ({"as_of": "soon"}, "ISO 8601"),
+        ({"as_of": "1960-01-01T00:00:00Z"}, "it must lie between 1971 and 2200"),
+        ({"as_of": "2200-01-01T00:00:00Z"}, "it must lie between 1971 and 2200"),
         ({"time_zone": "Mars/Olympus"}, "IANA name"),
         ({"artifact": "nowhere"}, "manifest.json"),
         ({"out": "nowhere/out.parquet"}, "cannot write nowhere/out.parquet"),
@@ -243,6 +262,19 @@ def test_a_wrong_flag_is_one_line(
     """Flags are checked like data."""
     assert main(flags(artifact_folder, files, **changes)) == 2
     assert reason in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", ["events", "customers"])
+def test_the_result_never_replaces_what_is_read(
+    artifact: Artifact, files: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    """The same file under another path is refused too, and stays as it is."""
+    (tmp_path / "link.parquet").symlink_to(files[name])
+    before = files[name].read_bytes()
+    for out in (files[name], tmp_path / "link.parquet"):
+        with pytest.raises(ConfigError, match="another file than those that are read"):
+            score(artifact, files | {"out": out})
+    assert files[name].read_bytes() == before
 
 
 def test_a_failure_in_the_middle_leaves_the_old_result(
