@@ -15,7 +15,7 @@ import grpc
 from holdfast.calls import Ask, Manners, is_other_schema, kept, time_us
 from holdfast.channels import Balance, open_channels
 from holdfast.description import ModelDescription, read_model
-from holdfast.errors import ServiceError
+from holdfast.errors import ConfigError, ServiceError
 from holdfast.results import CustomerResult, read_response
 from holdfast.tables import read_tables
 from holdfast.v1 import scoring_pb2 as pb
@@ -208,6 +208,8 @@ class AsyncScoringClient:
         Raises:
             ConfigError: A number is out of range.
         """
+        if max_concurrent_requests < 1:
+            raise ConfigError("max_concurrent_requests", max_concurrent_requests, "it must be at least 1")
         self._manners = Manners(
             model=model, timeout_seconds=timeout_seconds, compress_above_bytes=compress_above_bytes
         )

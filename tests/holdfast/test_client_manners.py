@@ -170,6 +170,13 @@ async def test_one_failing_request_ends_a_batch_of_the_asyncio_client(
     assert len(asyncio.all_tasks()) == 1
 
 
+@pytest.mark.parametrize("num", [0, -1])
+async def test_a_batch_needs_room_for_a_request(num: int) -> None:
+    """A client that could never send anything is refused, instead of waiting for ever."""
+    with pytest.raises(ConfigError, match="max_concurrent_requests: got"):
+        AsyncScoringClient("localhost:1", max_concurrent_requests=num)
+
+
 async def test_errors_of_the_asyncio_client_are_ours() -> None:
     """Nobody listening and a deadline passed are ServiceErrors with their code."""
     with scripted() as (_, address):
