@@ -52,6 +52,12 @@ def columns_of(table: Any, *, where: str, order: Sequence[str]) -> Mapping[str, 
         columns = _columns_of_rows(list(table), where=where, order=order)
     else:
         raise DataError(where, type(table).__name__, "it must be a table or rows")
+    for name, column in columns.items():
+        # pandas gives a table for a name that stands twice.
+        is_flat = hasattr(column, "__len__") and len(getattr(column, "shape", (0,))) == 1
+        if not is_flat or isinstance(column, str | bytes | Mapping):
+            shown = getattr(column, "shape", column)
+            raise DataError(f"{where}.{name}", shown, "it must be one column of values")
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(where, lengths, "all columns must be of one length")

@@ -79,8 +79,11 @@ def read_tables(
     _check_names("customers", versions, needed=CUSTOMER_COLUMNS, declared=(*attributes, VALID_FROM))
     event_keys = keys_of(table["customer_id"], where="events.customer_id")
     version_keys = keys_of(versions["customer_id"], where="customers.customer_id")
+    _check_kinds(event_keys, version_keys)
     if customer_ids is None:
         wanted = list(dict.fromkeys([*version_keys, *event_keys]))
+    elif isinstance(customer_ids, str | bytes):
+        raise DataError("customer_ids", customer_ids, "it must be a list of ids")
     else:
         wanted = keys_of(list(customer_ids), where="customer_ids")
     index = {key: position for position, key in enumerate(wanted)}
@@ -132,6 +135,14 @@ def _grouped(
     order = np.lexsort((times, customer))
     counts = np.bincount(customer, minlength=num)
     return order, np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def _check_kinds(event_keys: list[Any], version_keys: list[Any]) -> None:
+    """Refuse ids that are text in one table and numbers in the other: they would never meet."""
+    kinds = [{isinstance(key, str) for key in keys} for keys in (event_keys, version_keys)]
+    if all(kinds) and not kinds[0] & kinds[1]:
+        shown = {"events": event_keys[0], "customers": version_keys[0]}
+        raise DataError("customer_id", shown, "it must be of one type in both tables")
 
 
 def _positions(keys: list[Any], index: Mapping[Any, int], *, where: str) -> Int64[ndarray, " row"]:

@@ -231,6 +231,12 @@ def one(**changes: Any) -> list[dict[str, Any]]:
         (ROWS, {"customer_ids": ["a", "b", "a"]}, "customer_ids: got 3"),
         (ROWS, {"customers": [{"customer_id": "a"}, {"customer_id": "a"}]}, r"customers\.customer_id\[1\]"),
         (ROWS, {"customers": [{"customer_id": "a", "plan": "x"}]}, r"customers\.plan: .*'region', 'age'"),
+        (ROWS, {"customers": [{"customer_id": 1}]}, "customer_id: .*of one type in both tables"),
+        (ROWS, {"customer_ids": "ab"}, "customer_ids: got 'ab', .*list"),
+        (COLUMNS | {"amount": None}, {}, r"events\.amount: got None, .*one column"),
+        ({"customer_id": "ab", "occurred_at": [1, 2]}, {}, r"events\.customer_id: got 'ab', .*one column"),
+        (COLUMNS | {"amount": np.ones((len(ROWS), 2))}, {}, r"events\.amount: got \(\d, 2\), .*one column"),
+        (PANDAS[[*PANDAS.columns, "amount"]], {}, r"events\.amount: got \(\d, 2\), .*one column"),
         (ROWS, {"customers": [{"region": "x"}]}, r"customers\.customer_id: .*needed"),
     ],
 )
