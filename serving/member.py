@@ -49,9 +49,13 @@ async def _serve(settings: Settings) -> None:
         await asyncio.wait((prepared, stopped), return_when=asyncio.FIRST_COMPLETED)
         if stopped.done():
             return
-        measured = (await prepared).measured
-        _say({"threads": measured.threads, "budget_events": measured.plan.budget_events})
-        if await orders.readline():
+        measured, manifest = (await prepared).measured, (await prepared).artifact.manifest
+        found = {"threads": measured.threads, "budget_events": measured.plan.budget_events}
+        _say({"model": f"{manifest.name} {manifest.version}", "measured": found})
+        # It may be stopped here too: the others take their time.
+        told = asyncio.create_task(orders.readline())
+        await asyncio.wait((told, stopped), return_when=asyncio.FIRST_COMPLETED)
+        if not stopped.done() and await told:
             await server.open(await prepared)
             await server.start()
             _say({"port": server.port})

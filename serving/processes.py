@@ -130,6 +130,7 @@ class _Group:
         self._members: list[_Member] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: Snapshot = EMPTY
+        self._model = ""
         self.is_ready = False
 
     async def start(self) -> None:
@@ -140,11 +141,12 @@ class _Group:
         """
         # The first one measures without the others around it, and what it finds holds for them all.
         await self._add()
-        measured = await self._members[0].hear()
-        self._settings = self._settings.model_copy(update=measured)
+        said = await self._members[0].hear()
+        self._model = said["model"]
+        self._settings = self._settings.model_copy(update=said["measured"])
         for _ in range(self._settings.processes - 1):
             await self._add()
-        await asyncio.gather(*(member.hear() for member in self._members[1:]))
+        await asyncio.gather(*(self._prepared(member) for member in self._members[1:]))
         await asyncio.gather(*(member.listen() for member in self._members))
         self.is_ready = True
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.processes)]
@@ -166,6 +168,19 @@ class _Group:
     async def _add(self) -> None:
         self._members.append(await _Member.start(self._settings))
 
+    async def _prepared(self, member: _Member) -> None:
+        """Wait until a process is ready; one with another model than the first one is stopped.
+
+        Raises:
+            RunError: It has ended, or its model is another one.
+        """
+        model = (await member.hear())["model"]
+        if model != self._model:
+            _log.error("another model", extra={"pid": member.pid, "model": model, "wanted": self._model})
+            await member.stop(KILL_AFTER_SECONDS)
+            reason = f"the artifact is {model} now and was {self._model}: start the server anew"
+            raise RunError(reason)
+
     async def _keep(self, place: int) -> None:
         """Put another process in the place of one that died, again and again."""
         pause = FIRST_PAUSE_SECONDS
@@ -182,7 +197,7 @@ class _Group:
             self._ended = added([self._ended, {**EMPTY, "totals": self._members[place].noticed["totals"]}])
             self._members[place] = await _Member.start(self._settings)
             with suppress(RunError):
-                await self._members[place].hear()
+                await self._prepared(self._members[place])
                 await self._members[place].listen()
                 _log.info("process replaced", extra={"pid": self._members[place].pid})
 
@@ -203,7 +218,10 @@ async def supervise(settings: Settings) -> None:
     with _reserved(settings.host, settings.port) as reserved:
         port = reserved.getsockname()[1]
         threads = settings.threads or max(1, num_cores() // settings.processes)
-        own = {"port": port, "threads": threads, "port_file": None, "metrics_port": None}
+        # A link may point elsewhere by the time that a process is replaced.
+        artifact = settings.artifact.resolve()
+        own = {"artifact": artifact, "port": port, "threads": threads}
+        own |= {"port_file": None, "metrics_port": None}
         group = _Group(settings.model_copy(update=own))
         administration = Administration(snapshot=group.noticed, is_ready=lambda: group.is_ready)
         if settings.metrics_port is not None:

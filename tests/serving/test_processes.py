@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -128,3 +129,51 @@ async def test_a_taken_port_is_said(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(RunError, match=f"cannot listen on 127.0.0.1:{port}"):
             await supervise(Settings(artifact=tmp_path, port=port, processes=2))
+
+
+def replaced_by(
+    process: "subprocess.Popen[str]", events: Iterator[dict[str, Any]], name: str
+) -> dict[str, Any]:
+    """Kill one of the processes and return the next event of a name."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+    os.kill(int(children.split()[0]), signal.SIGKILL)
+    return until(events, name)
+
+
+def test_all_processes_serve_one_model(artifact_folder: Path, tmp_path: Path) -> None:
+    """A link that points elsewhere meanwhile changes nothing; another artifact in its place is not served."""
+    first, second, link = tmp_path / "first", tmp_path / "second", tmp_path / "current"
+    for folder in (first, second):
+        shutil.copytree(artifact_folder, folder)
+    manifest = json.loads((second / "manifest.json").read_text())
+    (second / "manifest.json").write_text(json.dumps(manifest | {"version": "20991231T000000Z"}))
+    link.symlink_to(first)
+    with running("--artifact", str(link), "--port", "0") as process:
+        events = events_of(process)
+        until(events, "serving")
+        link.unlink()
+        link.symlink_to(second)
+        replaced_by(process, events, "process replaced")
+        shutil.copy(second / "manifest.json", first / "manifest.json")
+        said = replaced_by(process, events, "another model")
+        assert said["model"].endswith("20991231T000000Z")
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_a_process_that_waits_for_the_others_can_be_stopped(artifact_folder: Path) -> None:
+    """A stop during the start does not take the grace of calls that nobody has made."""
+    settings = Settings(artifact=artifact_folder, port=0, processes=2, threads=1, budget_events=256)
+    command = [sys.executable, "-m", "serving.member"]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **streams) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(f"{settings.model_dump_json()}\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["measured"]["threads"] == 1
+            process.terminate()
+            assert process.wait(WAIT_SECONDS) == 0
+        finally:
+            process.kill()
