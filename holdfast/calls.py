@@ -141,9 +141,9 @@ def kept(rows: Any) -> Any:
     return list(rows) if isinstance(rows, Iterator) else rows
 
 
-def is_other_schema(error: ServiceError) -> bool:
-    """Say whether the server's schema has changed since it was asked for."""
-    return error.code == grpc.StatusCode.FAILED_PRECONDITION.name
+def is_other_model(error: ServiceError) -> bool:
+    """Say whether the server's model, its schema or its name, has changed since it was asked for."""
+    return error.code in {grpc.StatusCode.FAILED_PRECONDITION.name, grpc.StatusCode.NOT_FOUND.name}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import grpc
 
-from holdfast.calls import Ask, Manners, is_other_schema, kept, time_us
+from holdfast.calls import Ask, Manners, is_other_model, kept, time_us
 from holdfast.channels import Balance, open_channels
 from holdfast.description import ModelDescription, read_model
 from holdfast.errors import ConfigError, ServiceError
@@ -139,7 +139,7 @@ class ScoringClient:
                 for request, ids in ask.requests(tabled, description):
                     results += read_response(self._call("Score", request, until), ids)
             except ServiceError as error:
-                if is_last_try or not is_other_schema(error):
+                if is_last_try or not is_other_model(error):
                     raise
                 self._description = None
             else:
@@ -267,7 +267,7 @@ class AsyncScoringClient:
             try:
                 return await self._score_all(ask.requests(tabled, description), until)
             except ServiceError as error:
-                if is_last_try or not is_other_schema(error):
+                if is_last_try or not is_other_model(error):
                     raise
                 self._description = None
         raise AssertionError("unreachable")

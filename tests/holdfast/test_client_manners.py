@@ -142,6 +142,15 @@ def test_a_changed_schema_is_asked_for_again_once(events: Any) -> None:
         assert caught.value.code == "FAILED_PRECONDITION"
 
 
+def test_a_server_whose_model_has_another_name_by_now_is_asked_for_it() -> None:
+    """Whoever named no model takes the one that is there, also from a client that knew the one before."""
+    missing = grpc.StatusCode.NOT_FOUND
+    with scripted(missing, descriptions=[describe("a"), describe("b")]) as (servicer, address):
+        with ScoringClient(address) as client:
+            assert len(client.score(ONE, as_of=AS_OF)) == 1
+        assert servicer.fingerprints == ["a", "b"]
+
+
 async def test_a_changed_schema_is_asked_for_again_by_the_asyncio_client() -> None:
     """Likewise for asyncio, where a failing request ends the others of the batch."""
     precondition = grpc.StatusCode.FAILED_PRECONDITION
