@@ -33,11 +33,13 @@ class FitConfig:
     compile: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse to pretrain what learns nothing there, and to compile what cannot be.
+        """Refuse a seed that is none, to pretrain what learns nothing there, and to compile what cannot be.
 
         Raises:
             ConfigError: Naming the key.
         """
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError("seed", self.seed, "it must lie in [0, 2^32)")
         learns = self.model.use_next_event and self.weights.next_event > 0
         if self.optimiser.pretraining_steps and not learns:
             limit = "pretraining needs model.use_next_event and a positive loss.next_event"

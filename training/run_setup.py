@@ -88,6 +88,7 @@ def trainer_factory(
         watching: Callbacks beside those of the fit.
 
     Raises:
+        ConfigError: There are to be no threads.
         RunError: It wants a GPU and there is none.
     """
     if settings.trainer.accelerator in {"gpu", "cuda"} and not torch.cuda.is_available():
@@ -95,6 +96,8 @@ def trainer_factory(
             "this trainer needs a GPU that PyTorch can use, and there is none; trainer=cpu needs none"
         )
     if settings.threads is not None:
+        if int(settings.threads) < 1:
+            raise ConfigError("threads", settings.threads, "it must be at least 1, or null")
         torch.set_num_threads(int(settings.threads))
     console = Console() if settings.show_progress else None
     profiler, traces = profiling(settings.trainer.profiler, Path(settings.run_dir))

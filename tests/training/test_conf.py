@@ -131,6 +131,12 @@ def quiet(tmp_path: Path) -> tuple[str, ...]:
     return ("show_progress=false", f"run_dir={tmp_path}", "threads=1")
 
 
+def test_a_trainer_without_threads_is_refused(quiet: tuple[str, ...]) -> None:
+    """The key is named, before PyTorch is asked."""
+    with pytest.raises(ConfigError, match="threads: got 0"):
+        made(composed("train", "trainer=cpu", *quiet, "threads=0"))
+
+
 @pytest.mark.filterwarnings("ignore:GPU available but not used")
 def test_the_cpu_trainer_is_deterministic(quiet: tuple[str, ...]) -> None:
     """One process and full precision, with whatever this machine has."""

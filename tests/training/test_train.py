@@ -142,6 +142,7 @@ def test_a_file_that_is_no_table_is_one_line(
         (("+model.widht=3",), ("model", "widht")),
         (("model.width=wide",), ("model.width", "wide")),
         (("optimiser.num_steps=0",), ("optimiser.num_steps",)),
+        (("seed=-1",), ("seed: got -1",)),
         (("batching.event_budget=-1",), ("batching.event_budget", "-1")),
         (("evaluation.baselines=[oracle]",), ("evaluation.baselines", "oracle", "recency")),
     ],
