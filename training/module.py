@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.profiler import record_function
 from torch.optim.lr_scheduler import LambdaLR
 
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, RunError
 from training.batches import MicroBatch
 from training.compiled import CompiledLosses
 from training.losses import LabelTensors, LossWeights, loss_sums, part_weight
@@ -185,11 +185,18 @@ class TrainingModule(pl.LightningModule):
         self._validated = {name: self._validated.get(name, 0.0) + value for name, value in sums.items()}
 
     def on_validation_epoch_end(self) -> None:
-        """Log means over all validation cutoffs, whichever process had them."""
+        """Log means over all validation cutoffs, whichever process had them.
+
+        Raises:
+            RunError: The loss is not finite: no later step can mend the weights.
+        """
         sums = added(self, self._validated)
         weight = torch.clamp(sums.pop("weight"), min=1e-6)
         named = {f"validation/{name}": value / weight for name, value in sums.items()}
-        named["validation/loss"] = torch.stack(list(named.values())).sum()
+        loss = named["validation/loss"] = torch.stack(list(named.values())).sum()
+        if not torch.isfinite(loss):
+            advice = f"lower optimiser.learning_rate ({self.optimiser.learning_rate:g})"
+            raise RunError(f"the validation loss is {loss:g} after step {self.global_step}: {advice}")
         self.log_dict(named, sync_dist=True)
 
     def whole_model(self) -> SequenceModel:

@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import torch
 from tasks import quiet_trainer, small_task, tiny_config
 
-from holdfast.errors import ArtifactError, ConfigError
+from holdfast.errors import ArtifactError, ConfigError, RunError
 from training.calibration import Calibration
 from training.fitted import FILE_NAME, FittedModel
 from training.fitting import fit
@@ -104,6 +104,16 @@ def test_checkpoints_are_plain_dictionaries(tmp_path: Path) -> None:
     fit(TASK, tiny_config(num_steps=4), trainer=quiet_trainer(tmp_path), folder=tmp_path)
     content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert content["global_step"] == 4
+
+
+def test_a_fit_that_has_diverged_ends_at_once(tmp_path: Path) -> None:
+    """In one line that says what to do, before experts, judging and export meet numbers that are none."""
+    config = tiny_config(num_steps=4, experts=())
+    config = replace(config, optimiser=replace(config.optimiser, learning_rate=1e30))
+    with pytest.raises(
+        RunError, match=r"validation loss is (nan|inf) after step \d: lower optimiser.learning_rate"
+    ):
+        fit(TASK, config, trainer=quiet_trainer(tmp_path), folder=tmp_path)
 
 
 def test_a_fitted_model_loads_to_the_same_answers(fitted: FittedModel, tmp_path: Path) -> None:
