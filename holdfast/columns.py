@@ -197,8 +197,9 @@ def times_of(
 def _time_us(value: Any, *, where: str, zone: tzinfo | None) -> int:
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    # NumPy's whole numbers too, but neither truth values nor durations.
+    if isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64):
+        return int(value)
     if not isinstance(value, datetime):
         raise DataError(where, value, _TIME_LIMIT)
     if value.tzinfo is None:

@@ -93,6 +93,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "columns": lambda: COLUMNS,
     "columns of tuples": lambda: {name: tuple(values) for name, values in COLUMNS.items()},
     "microseconds": lambda: COLUMNS | {"occurred_at": [DAY_2, DAY_2, DAY_1, DAY_2]},
+    "microseconds of NumPy": lambda: COLUMNS | {"occurred_at": list(np.array([DAY_2, DAY_2, DAY_1, DAY_2]))},
     "Polars": lambda: POLARS,
     "Polars in another zone": lambda: POLARS.with_columns(
         pl.col("occurred_at").dt.convert_time_zone("Asia/Tokyo")
