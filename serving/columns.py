@@ -179,9 +179,9 @@ class Customers:
 def _names(columns: tuple[str, ...]) -> tuple[UInt8[ndarray, " byte"], Int64[ndarray, " column"]]:
     """Return the bytes of all names, one behind the other, and where each ends."""
     encoded = [name.encode() for name in columns]
-    return np.frombuffer(b"".join(encoded), dtype=np.uint8), np.cumsum(
-        list(map(len, encoded)), dtype=np.int64
-    )
+    # The type is named, because of no name at all NumPy would make floating point.
+    ends = np.array([*accumulate(map(len, encoded))], dtype=np.int64)
+    return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
 
 
 def _numbers(

@@ -1,6 +1,7 @@
 """What the model is told about one event: ids, scaled values, gap and calendar.
 
-It deliberately does not know any cutoff: an event is encoded once, alike for all who see it.
+It deliberately does not know any cutoff: an event is encoded alike for all who see it. Only whether another
+one comes before it, and how long before, is a matter of the stretch that it stands in.
 """
 
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def encode_stretches(
     ends: Int64[ndarray, " stretch"],
     widths: Int64[ndarray, " stretch"],
 ) -> Events:
-    """Encode stretches of events, each alike for all who see it.
+    """Encode stretches of events, one after the other.
 
     What lies before a stretch is unknown to serving too: the first gap of each is missing by definition.
 
