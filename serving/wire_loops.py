@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8
 from numpy import ndarray
 
-from holdfast.native import native
+from holdfast.native import inner, native
 from holdfast.v1 import scoring_pb2 as pb
 
 
@@ -32,6 +32,18 @@ _MOST_BITS = 28
 """Of a number that is read here: what is larger lies outside every dictionary."""
 
 
+@inner
+def _length(data: UInt8[ndarray, " byte"], place: int, end: int) -> tuple[int, int]:
+    """Return the length that is written from a place on, and the place behind it; -1 where it has no end."""
+    length, shift, group = 0, 0, 128
+    while group > 127 and place < end and shift < _MOST_BITS:
+        group = int(data[place])
+        length |= (group & 127) << shift
+        shift += 7
+        place += 1
+    return length, place if group < 128 else -1
+
+
 @native("spans", "counts", "flags")
 def outline(
     data: UInt8[ndarray, " byte"],
@@ -51,16 +63,10 @@ def outline(
         place, end = bounds[0, customer], bounds[1, customer]
         while place < end:
             part = part_of_tag[data[place]]
-            size, shift, group = np.int64(0), 0, np.int64(128)
-            while group > 127 and place + 1 < end and shift < _MOST_BITS:
-                place += 1
-                group = np.int64(data[place])
-                size |= (group & 127) << shift
-                shift += 7
-            place += 1
+            size, place = _length(data, place + 1, end)
             is_counted = part >= FIELD
             is_new = is_counted or spans[part, customer, 0] < 0
-            if group > 127 or size > end - place or part == _UNKNOWN or not is_new:
+            if place < 0 or size > end - place or part == _UNKNOWN or not is_new:
                 flags[0] = 0
                 return
             if is_counted:
@@ -92,13 +98,7 @@ def list_columns(
         place, number = bounds[0, customer], places[customer]
         while number < places[customer + 1]:
             part = part_of_tag[data[place]]
-            size, shift, group = np.int64(0), 0, np.int64(128)
-            while group > 127:
-                place += 1
-                group = np.int64(data[place])
-                size |= (group & 127) << shift
-                shift += 7
-            place += 1
+            size, place = _length(data, place + 1, bounds[1, customer])
             if part == wanted:
                 columns[number, 0] = customer
                 columns[number, 1] = place
@@ -133,17 +133,11 @@ def find_columns(
             name_start = name_ends[column]
         place += size
         # A column without numbers may end here.
-        length, shift, group = np.int64(0), 0, np.int64(0)
+        length = 0
         if place < end and found >= 0:
             found = found if data[place] == (_CODES if found < num_coded else _VALUES) else -1
-            group = np.int64(128)
-            while group > 127 and place + 1 < end and shift < _MOST_BITS:
-                place += 1
-                group = np.int64(data[place])
-                length |= (group & 127) << shift
-                shift += 7
-            place += 1
-        if found < 0 or group > 127 or place + length != end or spans[found, customer, 0] >= 0:
+            length, place = _length(data, place + 1, end)
+        if found < 0 or place < 0 or place + length != end or spans[found, customer, 0] >= 0:
             is_plain[0] = 0
             return
         spans[found, customer, 0] = place
@@ -208,6 +202,7 @@ def read_numbers(
             row, last_row = offsets[customer], offsets[customer + 1]
             is_sent = place >= 0
             while place < end and row < last_row:
+                # As in _length, which costs more than it does where it is called for every number.
                 number, shift, group = np.int64(0), 0, np.int64(128)
                 while group > 127 and place < end and shift < _MOST_BITS:
                     group = np.int64(data[place])
