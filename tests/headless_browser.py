@@ -21,7 +21,7 @@ FLAGS = (
     "--disable-sync",
 )
 FOLDER_VARIABLE = "HOLDFAST_SCREENSHOTS"
-"""Folder in which screenshots are kept; without it none is taken, since no test looks at them."""
+"""Folder in which screenshots are kept; without it they lie in pytest's temporary folder."""
 
 
 @dataclass(slots=True)
@@ -69,11 +69,9 @@ def opened(running: Browser, file: Path, *, width: int, scheme: str) -> Iterator
         context.close()
 
 
-def screenshot_folder() -> Path | None:
-    """Return where screenshots are kept, or None where nobody wants any."""
+def screenshot_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where screenshots are kept."""
     named = os.environ.get(FOLDER_VARIABLE)
-    if not named:
-        return None
-    folder = Path(named)
+    folder = Path(named) if named else tmp_path_factory.mktemp("screenshots")
     folder.mkdir(parents=True, exist_ok=True)
     return folder

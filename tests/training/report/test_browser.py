@@ -45,9 +45,9 @@ def running() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def folder() -> Path | None:
-    """Return where screenshots are kept, if anywhere."""
-    return screenshot_folder()
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where screenshots are kept."""
+    return screenshot_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +63,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("device", "width"), [("desk", 1280), ("phone", 390), ("small_phone", 320)])
 def test_page_on_a_screen(
-    running: Browser, file: Path, folder: Path | None, device: str, width: int, scheme: str
+    running: Browser, file: Path, folder: Path, device: str, width: int, scheme: str
 ) -> None:
     """Nothing sticks out, is asked for or fails, even with all that is folded opened."""
     with opened(running, file, width=width, scheme=scheme) as seen:
-        if folder is not None:
-            seen.page.screenshot(path=folder / f"{device}_{scheme}.png", full_page=True)
+        seen.page.screenshot(path=folder / f"{device}_{scheme}.png", full_page=True)
         assert seen.page.evaluate(NARROW) == []
         seen.page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
         assert seen.page.evaluate(NARROW) == []
@@ -78,7 +77,7 @@ def test_page_on_a_screen(
         assert seen.complaints == []
 
 
-def test_page_on_paper(running: Browser, file: Path, folder: Path | None) -> None:
+def test_page_on_paper(running: Browser, file: Path, folder: Path) -> None:
     """Tables fit the sheet, what is folded is printed, and the paper is white whatever the screen."""
     with opened(running, file, width=A4_WIDTH, scheme="dark") as seen:
         seen.page.emulate_media(media="print")
@@ -86,8 +85,7 @@ def test_page_on_paper(running: Browser, file: Path, folder: Path | None) -> Non
         assert seen.page.evaluate(CUT_OFF) == 0
         assert seen.page.evaluate(FOLDED) == 0
         assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-        if folder is not None:
-            seen.page.pdf(path=folder / "print.pdf", format="A4")
+        seen.page.pdf(path=folder / "print.pdf", format="A4")
         assert seen.complaints == []
 
 
