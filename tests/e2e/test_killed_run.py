@@ -35,8 +35,6 @@ COMMAND = (
     "optimiser.validations=4",
     "optimiser.checkpoint_every_steps=2",
     "batching.pool_customers=32",
-    # Experts are fitted after the last step, from the weights that are compared here.
-    "blend=none",
     "evaluation.baselines=[]",
     "evaluation.num_bootstrap=2",
     "resume=auto",

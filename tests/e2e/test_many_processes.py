@@ -18,7 +18,7 @@ from training.publishing import CSV_FOLDER
 # Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
 
-NUM_STEPS = 12
+NUM_STEPS = 24
 WAIT_SECONDS = 300
 ROOT = Path(__file__).parents[2]
 TOLERANCE = 1e-4

@@ -219,8 +219,7 @@ def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tm
 
     Killed in either of the two fits and gone on with, they are the same to the bit.
     """
-    # One expert: any further one is weighed and kept in the same way, and trees take longest.
-    config = tiny_config(num_steps=4, experts=("linear",))
+    config = tiny_config(num_steps=4)
     config = replace(config, optimiser=replace(config.optimiser, checkpoint_every_steps=2))
     folders = {kind: tmp_path / kind for kind in ("train", "refit", "both")}
     fitted = {
