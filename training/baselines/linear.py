@@ -104,13 +104,18 @@ class LinearAmount:
 class Linear:
     """Both regressions.
 
+    The defaults are the best on average of four and more over validation cutoffs alone: three of Online
+    Retail II, three of BPI 2012, three within CDNOW's first year and one of the simulated shop. Counts
+    over nested windows say nearly the same; with less of a penalty their weights cancel each other in
+    training, and no longer at a later cutoff, where histories are longer.
+
     Attributes:
         inverse_penalty: ``C`` of the logistic regression.
         penalty: ``alpha`` of the Tweedie regression.
     """
 
-    inverse_penalty: float = 0.1
-    penalty: float = 0.01
+    inverse_penalty: float = 0.003
+    penalty: float = 0.03
 
     def fit_probability(
         self, features: FeatureMatrix, happened: Float[ndarray, " readout"], effort: Effort
