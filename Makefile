@@ -32,7 +32,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib >/dev/n
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-triton coverage check check-format check-lint check-types check-arrows \
+.PHONY: help demo test test-long test-slow test-triton coverage check check-format check-lint check-types check-arrows \
 	check-protos bench bench-serving bench-training peers peers-training format protos clean
 
 help: ## list these targets
@@ -44,14 +44,17 @@ demo: $(STAMPS)/run ## prepare, train, export, serve and score (DATA=simulated|o
 test: $(STAMPS)/test ## run the tests (ARGS="-k name")
 	$(PYTEST) $(ARGS)
 
-test-slow: $(STAMPS)/test ## run the tests marked slow
+test-long: $(STAMPS)/test ## run the tests that take ten seconds or more each, as CI does too
+	$(PYTEST) -m long $(ARGS)
+
+test-slow: $(STAMPS)/test ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-triton: $(STAMPS)/test $(HOLDFAST_PEERS)/tritonclient/.installed ## ask a server with an unmodified tritonclient
 	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
 
 coverage: $(STAMPS)/test ## run the tests and show the branches that none of them takes
-	$(PYTEST) --cov --cov-report=term $(ARGS)
+	$(PYTEST) -m "not slow and not peers" --cov --cov-report=term $(ARGS)
 
 check: check-format check-lint check-types check-arrows check-protos ## format, lint, types, import arrows, protos
 

@@ -20,7 +20,7 @@ from training.module import TrainingModule
 from training.publishing import training_curve
 
 # Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
+pytestmark = [pytest.mark.long, pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")]
 
 ROOT = Path(__file__).parents[2]
 WAIT_SECONDS = 120

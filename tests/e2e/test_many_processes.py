@@ -112,6 +112,7 @@ def same_run(one: Path, other: Path) -> None:
         torch.testing.assert_close(weights[1][name], value, atol=TOLERANCE, rtol=0, msg=name)
 
 
+@pytest.mark.long
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """The same loss at every step, the same validation loss and the same weights, to 1e-4."""
     with chdir(tmp_path):

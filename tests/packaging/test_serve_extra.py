@@ -22,7 +22,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 TIMEOUT_SECONDS = 300
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-pytestmark = pytest.mark.packaging
+pytestmark = [pytest.mark.packaging, pytest.mark.long]
 
 SCORE = """
 import importlib.util, json, sys

@@ -23,6 +23,7 @@ from training.losses import LabelTensors
 TESTS = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 def test_training_meets_no_shape_that_was_not_compiled_before(tmp_path: Path) -> None:
     """Over several epochs of random pools; losses and gradients are those of the plain step.
 

@@ -71,7 +71,9 @@ def test_the_same_seed_gives_the_same_bits(fitted: FittedModel, tmp_path: Path) 
     assert any(not torch.equal(v, weights(other)[n]) for n, v in weights(fitted).items())
 
 
-@pytest.mark.parametrize("step", [3, 7, 11])
+@pytest.mark.parametrize(
+    "step", [pytest.param(3, marks=pytest.mark.long), 7, pytest.param(11, marks=pytest.mark.long)]
+)
 def test_a_killed_run_ends_where_the_uninterrupted_one_does(
     fitted: FittedModel, tmp_path: Path, step: int
 ) -> None:
@@ -214,6 +216,7 @@ def test_refitted_weights_are_neither_validated_nor_weighed_nor_calibrated(tmp_p
     assert task.readouts(task.fit_split).cutoff_us.max() > TASK.readouts(TASK.fit_split).cutoff_us.max()
 
 
+@pytest.mark.long
 def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tmp_path: Path) -> None:
     """Network and experts are those of a refit, what experts count was found on the validation window.
 

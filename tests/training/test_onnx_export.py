@@ -30,7 +30,7 @@ CALIBRATION = Calibration(
 )
 
 
-@pytest.fixture(scope="module", params=["transformer", "gru", "none"])
+@pytest.fixture(scope="module", params=["transformer", "gru", pytest.param("none", marks=pytest.mark.long)])
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ScoringGraph, Path]:
@@ -160,6 +160,7 @@ def test_the_file_is_one_file_of_the_agreed_form_and_names_no_path(
         assert trace not in data
 
 
+@pytest.mark.long
 def test_the_same_model_gives_the_same_bytes(exported: tuple[ScoringGraph, Path], tmp_path: Path) -> None:
     """So that a hash in a manifest means the model, not the hour of its export."""
     graph, path = exported

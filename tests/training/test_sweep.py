@@ -54,6 +54,7 @@ def results(folder: Path) -> list[SweepResult]:
     return found
 
 
+@pytest.mark.long
 def test_a_killed_search_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
