@@ -38,6 +38,9 @@ class BatchingConfig:
     Attributes:
         pool_customers: Customers drawn at random for one step.
         readouts_per_customer: Most cutoffs of one customer in a step, drawn anew each time.
+        weigh_undrawn: Whether a cutoff that was drawn also counts for those of its customer that were
+            not, so that every cutoff counts alike. Without it customers count alike, however long
+            they stayed, while a calendar asks about those who stayed long more often.
         event_budget: Padded events of a micro-batch, at most (one history may exceed it).
         min_share: See :func:`training.segments.share_segments`.
         resident: Whether the device holds all events, so that micro-batches need not bring theirs.
@@ -45,6 +48,7 @@ class BatchingConfig:
 
     pool_customers: int = 256
     readouts_per_customer: int = 8
+    weigh_undrawn: bool = True
     event_budget: int = 8_192
     min_share: float = 0.5
     resident: Residence = "auto"
@@ -197,13 +201,15 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         rng = np.random.default_rng([self._seed, 1, step])
         people = self._pool(step)
         position, cutoff_us = self._draw(people, rng)
+        num_offered = np.bincount(position, minlength=len(people))
         position, cutoff_us = draw_some(position, cutoff_us, self._config.readouts_per_customer, rng)
+        stands_for = (num_offered / np.maximum(1, np.bincount(position, minlength=len(people))))[position]
         # Every process draws the whole pool alike and encodes its own share of it; one without a share
         # encodes somebody who does not count, so that it takes part in the step.
         is_own = position % self._num_ranks == self._rank
         has_share = bool(is_own.any())
         kept = is_own if has_share else slice(1)
-        position, cutoff_us = position[kept], cutoff_us[kept]
+        position, cutoff_us, stands_for = position[kept], cutoff_us[kept], stands_for[kept]
         own = self._histories.take(people)
         cutoffs = share_segments(own, position, cutoff_us, self._spec, min_share=self._config.min_share)
         labels = self._label(people[position], cutoff_us)
@@ -214,6 +220,8 @@ class PoolDataset(Dataset[list[MicroBatch]]):
                 else self._seen.encode(own, cutoffs, self._spec, customers=people)
             )
             weights = self._weigh(cutoff_us)
+            if self._config.weigh_undrawn:
+                weights = weights * stands_for.astype(np.float32)
         budget, is_packed = self._config.event_budget, self._is_packed
         pool = micro_batches(encoded, labels, budget, weights=weights, is_packed=is_packed, rng=rng)
         return pool if has_share else [weightless(batch) for batch in pool]

@@ -183,7 +183,9 @@ def test_a_step_carries_the_weights_of_its_cutoffs() -> None:
         draw=draw,
         label=label,
         weigh=lambda cutoff_us: ((cutoff_us - START_US) / DAY).astype(np.float32),
-        config=BatchingConfig(pool_customers=20, readouts_per_customer=3, event_budget=256),
+        config=BatchingConfig(
+            pool_customers=20, readouts_per_customer=3, event_budget=256, weigh_undrawn=False
+        ),
         num_steps=1,
         seed=7,
     )
@@ -191,6 +193,42 @@ def test_a_step_carries_the_weights_of_its_cutoffs() -> None:
         is_real = batch.inputs["readout_is_real"]
         assert (batch.weights[~is_real] == 0).all()
         torch.testing.assert_close(batch.weights[is_real], batch.inputs["readout_days"][is_real])
+
+
+@pytest.mark.parametrize("num_ranks", [1, 2])
+def test_who_is_asked_about_more_often_counts_more(num_ranks: int) -> None:
+    """Drawn cutoffs count for those that were not drawn, over all processes; without that, for themselves."""
+
+    def uneven(customers: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        num = 1 + customers % 4
+        position = np.repeat(np.arange(len(customers)), num)
+        return position, CUTOFFS_US[np.concatenate([np.arange(n) for n in num])]
+
+    def weights(*, weigh_undrawn: bool) -> list[list[float]]:
+        pools = [
+            PoolDataset(
+                HISTORIES,
+                small_spec(),
+                customers=np.arange(20),
+                draw=uneven,
+                label=label,
+                weigh=lambda cutoff_us: np.full(len(cutoff_us), 0.5, dtype=np.float32),
+                config=BatchingConfig(
+                    pool_customers=20, readouts_per_customer=2, event_budget=256, weigh_undrawn=weigh_undrawn
+                ),
+                num_steps=1,
+                seed=7,
+                rank=rank,
+                num_ranks=num_ranks,
+            )
+            for rank in range(num_ranks)
+        ]
+        return [batch.weights[batch.weights > 0].tolist() for pool in pools for batch in pool[0]]
+
+    # Five customers each with 1, 2, 3 and 4 cutoffs, of which at most 2 are drawn.
+    each = sorted(weight for batch in weights(weigh_undrawn=True) for weight in batch)
+    assert each == [0.5] * 15 + [0.75] * 10 + [1.0] * 10
+    assert {weight for batch in weights(weigh_undrawn=False) for weight in batch} == {0.5}
 
 
 def test_shares_hold_the_whole_pool_once() -> None:
