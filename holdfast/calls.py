@@ -146,6 +146,16 @@ def is_other_model(error: ServiceError) -> bool:
     return error.code in {grpc.StatusCode.FAILED_PRECONDITION.name, grpc.StatusCode.NOT_FOUND.name}
 
 
+def may_exceed_limits(error: ServiceError) -> bool:
+    """Say whether the server may take less than it did when it was asked for its limits.
+
+    Whether it does is found out by asking again. gRPC itself refuses what has too many bytes, with the
+    status of a full server; its words alone tell the two apart.
+    """
+    is_too_large = error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.name and "larger than" in error.reason
+    return is_too_large or error.code == grpc.StatusCode.INVALID_ARGUMENT.name
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manners:
     """How a client calls, whichever way it waits.

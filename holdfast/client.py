@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import grpc
 
-from holdfast.calls import Ask, Manners, is_other_model, kept, time_us
+from holdfast.calls import Ask, Manners, is_other_model, kept, may_exceed_limits, time_us
 from holdfast.channels import Balance, open_channels
 from holdfast.description import ModelDescription, read_model
 from holdfast.errors import ConfigError, ServiceError
@@ -139,9 +139,11 @@ class ScoringClient:
                 for request, ids in ask.requests(tabled, description):
                     results += read_response(self._call("Score", request, until), ids)
             except ServiceError as error:
-                if is_last_try or not is_other_model(error):
+                if is_last_try or not (is_other_model(error) or may_exceed_limits(error)):
                     raise
-                self._description = None
+                found = self._ask_model(until)
+                if may_exceed_limits(error) and found.limits == description.limits:
+                    raise
             else:
                 return results
         raise AssertionError("unreachable")
@@ -267,9 +269,11 @@ class AsyncScoringClient:
             try:
                 return await self._score_all(ask.requests(tabled, description), until)
             except ServiceError as error:
-                if is_last_try or not is_other_model(error):
+                if is_last_try or not (is_other_model(error) or may_exceed_limits(error)):
                     raise
-                self._description = None
+                found = await self._ask_model(until)
+                if may_exceed_limits(error) and found.limits == description.limits:
+                    raise
         raise AssertionError("unreachable")
 
     async def _ask_model(self, until: float | None) -> ModelDescription:

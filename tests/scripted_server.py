@@ -30,6 +30,7 @@ class Scripted(ScoringServiceServicer):
         self.fingerprints: list[str] = []
         self.peers: list[str] = []
         self.seconds_left: list[float] = []
+        self.num_customers: list[int] = []
         self.num_events: list[int] = []
         self.may_answer = threading.Event()
         self.may_answer.set()
@@ -46,6 +47,7 @@ class Scripted(ScoringServiceServicer):
         self.peers.append(context.peer())
         self.seconds_left.append(context.time_remaining())
         self.fingerprints.append(request.schema_fingerprint)
+        self.num_customers.append(len(request.customers))
         self.num_events.append(sum(len(customer.occurred_at_us) for customer in request.customers))
         self.may_answer.wait(timeout=30)
         if self.refusals:
@@ -58,8 +60,8 @@ class Scripted(ScoringServiceServicer):
         return pb.ScoreResponse(customers=entries)
 
 
-def describe(fingerprint: str) -> ModelDescription:
-    """Return a description of the small schema under some fingerprint."""
+def describe(fingerprint: str, **limits: int) -> ModelDescription:
+    """Return a description of the small schema under some fingerprint, of a server with some limits."""
     spec = small_spec()
     response = pb.GetModelResponse(
         name="m", version="1", schema=pb.Schema(activity=["visit"], lookback_days=1)
@@ -70,17 +72,21 @@ def describe(fingerprint: str) -> ModelDescription:
         schema=replace(spec.schema, targets=()),
         schema_fingerprint=fingerprint,
         created_at="2025-01-01T00:00:00Z",
-        limits=Limits(),
+        limits=Limits(**limits),
     )
 
 
 @contextmanager
 def scripted(
-    *refusals: Refusal, descriptions: list[ModelDescription] | None = None, threads: int = 2
+    *refusals: Refusal,
+    descriptions: list[ModelDescription] | None = None,
+    threads: int = 2,
+    max_message_bytes: int = -1,
 ) -> Iterator[Any]:
     """Run a scripted server; yields it and its address."""
     servicer = Scripted(list(refusals), descriptions or [describe("a")])
-    server = grpc.server(futures.ThreadPoolExecutor(threads))
+    options = [("grpc.max_receive_message_length", max_message_bytes)]
+    server = grpc.server(futures.ThreadPoolExecutor(threads), options=options)
     add_ScoringServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -165,6 +165,40 @@ async def test_a_changed_schema_is_asked_for_again_by_the_asyncio_client() -> No
     assert caught.value.code == "FAILED_PRECONDITION"
 
 
+FIVE = [{"customer_id": i, "occurred_at": START_US, "event_type": "visit"} for i in range(5)]
+
+
+async def test_a_server_that_takes_less_by_now_is_sent_less() -> None:
+    """What exceeds limits that were read earlier makes either client read them again, once."""
+    lowered = [describe("a"), describe("a", max_customers=2)]
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    with scripted(invalid, descriptions=lowered.copy()) as (servicer, address):
+        with ScoringClient(address) as client:
+            assert len(await asyncio.to_thread(client.score, FIVE, as_of=AS_OF)) == 5
+        assert servicer.num_customers == [5, 2, 2, 1]
+    with scripted(invalid, descriptions=lowered.copy()) as (servicer, address):
+        async with AsyncScoringClient(address, max_concurrent_requests=1) as client:
+            assert len(await client.score(FIVE, as_of=AS_OF)) == 5
+        assert servicer.num_customers == [5, 2, 2, 1]
+
+
+def test_bytes_that_grpc_itself_refuses_are_such_a_limit_too() -> None:
+    """Its status is that of a full server, and says nothing of when to come back."""
+    lowered = [describe("a"), describe("a", max_message_bytes=150)]
+    with scripted(descriptions=lowered, max_message_bytes=150) as (servicer, address):
+        with ScoringClient(address) as client:
+            assert len(client.score(FIVE, as_of=AS_OF)) == 5
+        assert max(servicer.num_customers) < 5
+
+
+def test_a_request_that_is_at_fault_itself_is_told_so() -> None:
+    """The limits are as they were: nothing is sent again, and the reason arrives as it is."""
+    with scripted(grpc.StatusCode.INVALID_ARGUMENT) as (servicer, address), ScoringClient(address) as client:
+        with pytest.raises(ServiceError, match=r"^INVALID_ARGUMENT: scripted"):
+            client.score(ONE, as_of=AS_OF)
+        assert servicer.num_customers == [1]
+
+
 async def test_one_failing_request_ends_a_batch_of_the_asyncio_client(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
