@@ -1,42 +1,17 @@
 """Entry: ``python -m serving --artifact DIR --port 50051``.
 
-It deliberately holds nothing but the way in and the way out: one line and exit code 2 when
-the server cannot start.
+It deliberately imports nothing before a signal means what it means to a server that serves: what the
+command needs takes a second or more, and a stop meanwhile is a stop like any other.
 """
 
-import asyncio
+import os
+import signal
 import sys
-from collections.abc import Sequence
-
-from holdfast.errors import HoldfastError
-from serving.logs import configure_logging
-from serving.loop import run
-from serving.processes import supervise
-from serving.server import serve
-from serving.settings import read_settings
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the server until it is told to stop.
-
-    Args:
-        arguments: Flags; None for those of the process.
-
-    Returns:
-        The exit code: 0 after a stop, 2 when the server could not start.
-    """
-    try:
-        settings = read_settings(sys.argv[1:] if arguments is None else arguments)
-        configure_logging(settings.log_level)
-        if settings.processes == 1:
-            run(serve(settings))
-        else:
-            asyncio.run(supervise(settings))
-    except HoldfastError as error:
-        print(f"cannot serve: {error}", file=sys.stderr)  # noqa: T201 (the one line that a person reads)
-        return 2
-    return 0
-
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # There is nothing to end yet, and an exception would rise in the middle of somebody's import.
+        signal.signal(number, lambda *_: os._exit(0))
+    from serving.command import main
+
     sys.exit(main())

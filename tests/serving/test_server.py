@@ -261,6 +261,27 @@ def test_the_program_serves_says_where_and_stops(artifact_folder: Path, tmp_path
     assert not port_file.exists()
 
 
+IMPORTS_THAT_LAST = """
+import runpy, signal, sys, time, types
+class Lasting(types.ModuleType):
+    def __getattr__(self, name):
+        signal.raise_signal(getattr(signal, sys.argv[1]))
+        time.sleep(60)
+sys.modules["serving.command"] = Lasting("serving.command")
+runpy.run_module("serving", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_before_everything_is_imported_is_a_stop_like_any_other(name: str) -> None:
+    """At once, with exit code 0 and without a word: there is nothing to end yet."""
+    command = [sys.executable, "-c", IMPORTS_THAT_LAST, name]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize(
     ("flags", "reason"),
     [
