@@ -15,8 +15,9 @@ from google.protobuf.message import Message
 from jaxtyping import Int64
 from numpy import ndarray
 
+from holdfast.arguments import check_choice, check_seconds, check_seconds_left, check_text, check_whole
 from holdfast.description import ModelDescription
-from holdfast.errors import ConfigError, DataError, ServiceError
+from holdfast.errors import DataError, ServiceError
 from holdfast.retries import Tries
 from holdfast.schema import Schema
 from holdfast.tables import Tabled
@@ -26,6 +27,8 @@ from holdfast.wire import write_request
 MAX_CUSTOMERS_PER_REQUEST = 256
 """Small enough that the caller of a large batch does not hold a worker for seconds."""
 MAX_EVENTS_PER_REQUEST = 65_536
+LONGEST_SECONDS = 366 * 86_400.0
+"""gRPC counts a deadline in nanoseconds: one that is centuries ahead, or infinite, would have passed."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -46,6 +49,15 @@ class Ask:
     include_embedding: bool = False
     include_quantiles: bool = True
     horizons_days: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what has no meaning.
+
+        Raises:
+            DataError: Naming the argument.
+        """
+        for name in ("include_survival", "include_embedding", "include_quantiles"):
+            check_choice(name, getattr(self, name))
 
     def requests(
         self, tabled: Tabled, description: ModelDescription
@@ -129,7 +141,8 @@ def time_us(as_of: object) -> int:
     Raises:
         DataError: It is no datetime, or has no zone.
     """
-    if not isinstance(as_of, datetime):
+    # The NaT of pandas is a datetime to Python.
+    if not isinstance(as_of, datetime) or as_of != as_of:  # noqa: PLR0124 (only NaT differs from itself)
         raise DataError("as_of", as_of, "it must be a datetime with a zone")
     if as_of.utcoffset() is None:
         raise DataError("as_of", as_of, "it has no time zone: give it one")
@@ -171,25 +184,31 @@ class Manners:
     compress_above_bytes: int | None
 
     def __post_init__(self) -> None:
-        """Refuse numbers without a meaning.
+        """Refuse what has no meaning.
 
         Raises:
             ConfigError: Naming the argument.
         """
-        if not self.timeout_seconds > 0:
-            raise ConfigError("timeout_seconds", self.timeout_seconds, "it must be greater than 0")
-        if self.compress_above_bytes is not None and self.compress_above_bytes < 0:
-            raise ConfigError("compress_above_bytes", self.compress_above_bytes, "it must be at least 0")
+        check_text("model", self.model, limit="it must be the name of a model, or empty for any")
+        check_seconds("timeout_seconds", self.timeout_seconds)
+        if self.compress_above_bytes is not None:
+            check_whole("compress_above_bytes", self.compress_above_bytes, least=0)
 
     def until(self, timeout_seconds: float | None) -> float | None:
-        """Return when the whole of a batch must have been answered, on the clock of :meth:`tries`."""
-        return None if timeout_seconds is None else time.monotonic() + timeout_seconds
+        """Return when the whole of a batch must have been answered, on the clock of :meth:`tries`.
+
+        Raises:
+            DataError: It is no number.
+        """
+        if timeout_seconds is None:
+            return None
+        check_seconds_left("timeout_seconds", timeout_seconds)
+        return time.monotonic() + min(timeout_seconds, LONGEST_SECONDS)
 
     def tries(self, until: float | None) -> Tries:
         """Begin a request that ends by its own deadline and by that of its batch."""
-        if until is None:
-            return Tries(self.timeout_seconds)
-        return Tries(min(self.timeout_seconds, until - time.monotonic()))
+        seconds = min(self.timeout_seconds, LONGEST_SECONDS)
+        return Tries(seconds if until is None else min(seconds, until - time.monotonic()))
 
     def compression(self, request: Message) -> grpc.Compression | None:
         """Return how a request is compressed; None for not at all."""

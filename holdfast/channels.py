@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import grpc
 
+from holdfast.arguments import check_text, check_whole
 from holdfast.errors import ConfigError
 
 MAX_ANSWER_BYTES = 64 * 1_024 * 1_024
@@ -47,10 +48,13 @@ def open_channels(
         secure: ``grpc.secure_channel`` likewise.
 
     Raises:
-        ConfigError: The number is out of range.
+        ConfigError: There is no address, or the number is out of range.
     """
-    if not 1 <= num <= MAX_CHANNELS:
-        raise ConfigError("num_channels", num, f"it must lie between 1 and {MAX_CHANNELS}")
+    limit = "it must be an address such as 'localhost:50051'"
+    check_text("target", target, limit=limit)
+    if not target:
+        raise ConfigError("target", target, limit)
+    check_whole("num_channels", num, least=1, most=MAX_CHANNELS)
     options = CHANNEL_OPTIONS if num == 1 else (*CHANNEL_OPTIONS, _OWN_CONNECTION)
     if credentials is None:
         return [insecure(target, options=options) for _ in range(num)]

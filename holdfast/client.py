@@ -12,10 +12,11 @@ from typing import Any, Self
 
 import grpc
 
+from holdfast.arguments import check_whole, horizons_of
 from holdfast.calls import Ask, Manners, is_other_model, kept, may_exceed_limits, time_us
 from holdfast.channels import Balance, open_channels
 from holdfast.description import ModelDescription, read_model
-from holdfast.errors import ConfigError, ServiceError
+from holdfast.errors import ServiceError
 from holdfast.results import CustomerResult, read_response
 from holdfast.tables import read_tables
 from holdfast.v1 import scoring_pb2 as pb
@@ -53,7 +54,7 @@ class ScoringClient:
             compress_above_bytes: Requests larger than this are compressed; None for none.
 
         Raises:
-            ConfigError: A number is out of range.
+            ConfigError: An argument has no meaning.
         """
         self._manners = Manners(
             model=model, timeout_seconds=timeout_seconds, compress_above_bytes=compress_above_bytes
@@ -120,7 +121,7 @@ class ScoringClient:
             include_survival=include_survival,
             include_embedding=include_embedding,
             include_quantiles=include_quantiles,
-            horizons_days=tuple(horizons_days),
+            horizons_days=horizons_of(horizons_days),
         )
         until = self._manners.until(timeout_seconds)
         # Rows that can be read only once would be gone when the schema turns out to have changed.
@@ -208,10 +209,9 @@ class AsyncScoringClient:
             max_concurrent_requests: How many requests of one batch are in flight at a time.
 
         Raises:
-            ConfigError: A number is out of range.
+            ConfigError: An argument has no meaning.
         """
-        if max_concurrent_requests < 1:
-            raise ConfigError("max_concurrent_requests", max_concurrent_requests, "it must be at least 1")
+        check_whole("max_concurrent_requests", max_concurrent_requests, least=1)
         self._manners = Manners(
             model=model, timeout_seconds=timeout_seconds, compress_above_bytes=compress_above_bytes
         )
@@ -252,7 +252,7 @@ class AsyncScoringClient:
             include_survival=include_survival,
             include_embedding=include_embedding,
             include_quantiles=include_quantiles,
-            horizons_days=tuple(horizons_days),
+            horizons_days=horizons_of(horizons_days),
         )
         until = self._manners.until(timeout_seconds)
         events, customers = kept(events), kept(customers)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from itertools import chain
-from numbers import Real
+from numbers import Rational, Real
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from holdfast.histories import CodedColumn
 from holdfast.vocabulary import MISSING_CODE, Dictionary
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_INT64 = np.iinfo(np.int64)
 _TIME_LIMIT = "it must be a datetime with a zone, or whole microseconds since 1970 UTC"
 _NAIVE_LIMIT = "it has no time zone: give it one, or say which with time_zone"
 
@@ -78,6 +79,8 @@ def _columns_of_rows(rows: Sequence[Any], *, where: str, order: Sequence[str]) -
             as_mappings.append(dict(zip(names, row, strict=True)))
         else:
             raise DataError(f"{where}[{number}]", row, "a row must be a mapping or a tuple")
+        if not as_mappings[-1]:
+            raise DataError(f"{where}[{number}]", row, "a row must have columns")
     names = dict.fromkeys(chain.from_iterable(as_mappings))
     return {str(name): [row.get(name) for row in as_mappings] for name in names}
 
@@ -145,15 +148,24 @@ def numbers_of(column: Any, *, where: str) -> Float32[ndarray, " row"]:
     array = _array_of(column)
     if array.dtype.kind not in "fiub":
         values = values_of(column)
+        array = np.full(len(values), np.nan)
         for row, value in enumerate(values):
-            if not _is_missing(value) and not isinstance(value, Real | Decimal):
-                raise DataError(f"{where}[{row}]", value, "it must be a number")
-        array = np.array(
-            [np.nan if _is_missing(value) else float(value) for value in values], dtype=np.float64
-        )
+            if not _is_missing(value):
+                array[row] = _float(value, where=where, row=row)
     # What overflows float32 becomes infinite here and is refused with its customer later.
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
+
+
+def _float(value: Any, *, where: str, row: int) -> float:
+    # NumPy counts durations among the numbers.
+    is_number = isinstance(value, Real | Decimal)
+    if not is_number or isinstance(value, np.timedelta64):
+        raise DataError(f"{where}[{row}]", value, "it must be a number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def times_of(
@@ -175,14 +187,14 @@ def times_of(
         DataError: A time is missing, is no time, or has no zone; the message names the row.
     """
     array = _array_of(column)
-    if array.dtype.kind in "iu":
+    if array.dtype.kind == "i" or (array.dtype.kind == "u" and (array <= _INT64.max).all()):
         return array.astype(np.int64)
     if array.dtype.kind == "M" and (zone is UTC or _has_zone(column)):
         times, is_missing = array.astype("datetime64[us]").astype(np.int64), np.isnat(array)
     elif array.dtype.kind == "M" and zone is None:
         raise DataError(where, str(array.dtype), _NAIVE_LIMIT)
     else:
-        values = array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else array.tolist()
+        values = array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else values_of(column)
         times = np.zeros(len(values), dtype=np.int64)
         is_missing = np.fromiter(map(_is_missing, values), dtype=bool, count=len(values))
         for row in np.flatnonzero(~is_missing):
@@ -199,6 +211,8 @@ def _time_us(value: Any, *, where: str, zone: tzinfo | None) -> int:
         value = value.astype("datetime64[us]").item()
     # NumPy's whole numbers too, but neither truth values nor durations.
     if isinstance(value, int | np.integer) and not isinstance(value, bool | np.timedelta64):
+        if not _INT64.min <= value <= _INT64.max:
+            raise DataError(where, int(value), _TIME_LIMIT)
         return int(value)
     if not isinstance(value, datetime):
         raise DataError(where, value, _TIME_LIMIT)
@@ -216,16 +230,24 @@ def _array_of(column: Any) -> ndarray:
     if isinstance(column, ndarray):
         return column
     if not hasattr(column, "to_numpy"):
-        array = np.empty(len(column), dtype=object)
-        array[:] = column
-        return array
+        return _objects(column)
     if getattr(getattr(column, "dtype", None), "tz", None) is not None:
         # pandas gives objects for a column with a zone, unless it is asked for UTC.
         return np.asarray(column.to_numpy(dtype="datetime64[us]"))
     if hasattr(column, "to_pylist"):
         # Arrow copies where it must only when it is told that it may.
         return np.asarray(column.to_numpy(zero_copy_only=False))
-    return np.asarray(column.to_numpy())
+    try:
+        return np.asarray(column.to_numpy())
+    except Exception:  # noqa: BLE001 (a type that NumPy lacks is an error of the library's own; its values may do)
+        return _objects(values_of(column))
+
+
+def _objects(values: Sequence[Any]) -> ndarray:
+    array = np.empty(len(values), dtype=object)
+    for row, value in enumerate(values):
+        array[row] = value
+    return array
 
 
 def _has_zone(column: Any) -> bool:
@@ -251,4 +273,7 @@ def _is_missing(value: Any) -> bool:
         return True
     if isinstance(value, np.datetime64):
         return bool(np.isnat(value))
-    return isinstance(value, Real | Decimal) and math.isnan(value)
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    # Whole numbers and fractions may be too large for a float, and are never missing.
+    return isinstance(value, Real) and not isinstance(value, Rational) and math.isnan(value)

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from holdfast.arguments import list_of
 from holdfast.columns import codes_of, columns_of, keys_of, numbers_of, times_of
 from holdfast.errors import DataError
 from holdfast.histories import ALWAYS_US, AttributeVersions, CodedColumn, Histories
@@ -82,10 +83,8 @@ def read_tables(
     _check_kinds(event_keys, version_keys)
     if customer_ids is None:
         wanted = list(dict.fromkeys([*version_keys, *event_keys]))
-    elif isinstance(customer_ids, str | bytes):
-        raise DataError("customer_ids", customer_ids, "it must be a list of ids")
     else:
-        wanted = keys_of(list(customer_ids), where="customer_ids")
+        wanted = keys_of(list_of("customer_ids", customer_ids, what="ids"), where="customer_ids")
     index = {key: position for position, key in enumerate(wanted)}
     if len(index) != len(wanted):
         raise DataError("customer_ids", len(wanted), f"every customer must stand once; {len(index)} do")
@@ -185,5 +184,5 @@ def _zone_of(name: str | None) -> tzinfo | None:
         return UTC
     try:
         return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError) as error:
         raise DataError("time_zone", name, "it must be the IANA name of a time zone") from error

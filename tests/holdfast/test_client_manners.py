@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
+import pandas as pd
 import pytest
 from artifact_builder import AS_OF_US
 from scripted_server import ONE, counting_relay, describe, pushback, scripted
@@ -12,7 +13,7 @@ from scripted_server import ONE, counting_relay, describe, pushback, scripted
 from builders import START_US
 from holdfast import calls
 from holdfast.client import AsyncScoringClient, ScoringClient
-from holdfast.errors import ConfigError, ServiceError
+from holdfast.errors import ConfigError, DataError, ServiceError
 from holdfast.results import CustomerResult
 from holdfast.retries import PUSHBACK_KEY
 
@@ -95,18 +96,47 @@ async def test_large_requests_are_compressed_when_told_to() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "field"),
+    ("options", "message"),
     [
-        ({"num_channels": 0}, "num_channels"),
-        ({"timeout_seconds": 0}, "timeout_seconds"),
-        ({"compress_above_bytes": -1}, "compress_above_bytes"),
+        ({"num_channels": 0}, "num_channels: got 0, but .* between 1 and 256"),
+        ({"timeout_seconds": 0}, "timeout_seconds: got 0, .* greater than 0"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds: got nan"),
+        ({"compress_above_bytes": -1}, "compress_above_bytes: got -1, .* at least 0"),
+        ({"compress_above_bytes": True}, "compress_above_bytes: got True"),
+        ({"target": ""}, "target: got '', .* address"),
     ],
 )
-async def test_numbers_without_a_meaning_are_refused(options: dict[str, Any], field: str) -> None:
+async def test_arguments_without_a_meaning_are_refused(options: dict[str, Any], message: str) -> None:
     """Naming argument, value and limit, before anything is opened."""
     for kind in (ScoringClient, AsyncScoringClient):
-        with pytest.raises(ConfigError, match=f"^{field}: got"):
-            kind("localhost:1", **options)
+        with pytest.raises(ConfigError, match=f"^{message}"):
+            kind(**{"target": "localhost:1"} | options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"horizons_days": [30, -1]}, r"horizons_days\[1\]: got -1, .* at least 1"),
+        ({"horizons_days": [2**40]}, r"horizons_days\[0\]: got 1099511627776"),
+        ({"horizons_days": [True]}, r"horizons_days\[0\]: got True"),
+        ({"timeout_seconds": float("nan")}, "timeout_seconds: got nan"),
+        ({"as_of": pd.NaT}, "as_of: got NaT, .* datetime"),
+    ],
+)
+async def test_what_is_asked_must_have_a_meaning(options: dict[str, Any], message: str) -> None:
+    """An argument that no request can hold is named with its limit; nothing is sent."""
+    given = {"as_of": AS_OF} | options
+    with ScoringClient("localhost:1") as client, pytest.raises(DataError, match=f"^{message}"):
+        client.score(ONE, **given)
+    async with AsyncScoringClient("localhost:1") as client:
+        with pytest.raises(DataError, match=f"^{message}"):
+            await client.score(ONE, **given)
+
+
+def test_a_time_without_an_end_is_no_deadline() -> None:
+    """What gRPC's clock cannot count would have passed at once."""
+    with scripted() as (_, address), ScoringClient(address, timeout_seconds=float("inf")) as client:
+        assert len(client.score(ONE, as_of=AS_OF, timeout_seconds=10**400)) == 1
 
 
 def test_unavailable_is_tried_again_and_nothing_else_is() -> None:

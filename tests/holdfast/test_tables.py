@@ -6,6 +6,7 @@ import collections
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -208,6 +209,17 @@ def one(**changes: Any) -> list[dict[str, Any]]:
         (one(occurred_at=np.datetime64("NaT")), {}, r"events\.occurred_at\[1\]"),
         (one(occurred_at=1.5), {}, r"events\.occurred_at\[1\]: got 1\.5"),
         (one(occurred_at=True), {}, r"events\.occurred_at\[1\]: got True"),
+        (one(occurred_at=10**30), {}, r"events\.occurred_at\[1\]: got 10{30}, .*microseconds"),
+        (
+            COLUMNS | {"occurred_at": np.full(len(ROWS), 2**63, np.uint64)},
+            {},
+            r"\[0\]: got 9223372036854775808",
+        ),
+        (
+            pl.DataFrame(one()).with_columns(occurred_at=pl.Series([DAY_1, None])),
+            {},
+            r"occurred_at\[1\]: got None",
+        ),
         (one(occurred_at="2024-01-01"), {}, r"events\.occurred_at\[1\]: got '2024"),
         (one(occurred_at=date(2024, 1, 1)), {}, r"events\.occurred_at\[1\]"),
         (one(occurred_at=datetime(2024, 1, 1)), {}, r"events\.occurred_at\[1\]: .*no time zone"),  # noqa: DTZ001
@@ -216,10 +228,13 @@ def one(**changes: Any) -> list[dict[str, Any]]:
         (one(event_type=5), {}, r"events\.event_type\[1\]: got 5, .*text"),
         (one(channel=3), {}, r"events\.channel\[1\]: got 3, .*text"),
         (one(amount="12"), {}, r"events\.amount\[1\]: got '12', .*number"),
+        (one(amount=np.timedelta64(1, "s")), {}, r"events\.amount\[1\]: .*number"),
+        (one(amount=[1, 2])[1:] * 2, {}, r"events\.amount\[0\]: got \[1, 2\], .*number"),
         (one(amount=1j), {}, r"events\.amount\[1\]: .*number"),
         ([{"customer_id": "a"}], {}, r"events\.occurred_at: .*needed"),
         ([(1, 2)], {}, r"events\[0\]: .*6 values"),
         ([5], {}, r"events\[0\]: got 5"),
+        ([{}], {}, r"events\[0\]: got {}, .*columns"),
         (5, {}, "events: got 'int'"),
         ("text", {}, "events: got 'str'"),
         (POLARS.lazy(), {}, "collect a lazy one"),
@@ -278,8 +293,18 @@ def test_times_are_exact_to_the_microsecond(times: list[datetime]) -> None:
 def test_numbers_of_every_kind_become_float32() -> None:
     """Integers, booleans, decimals and missing values are numbers; what is too large becomes infinite."""
     values = [1, 2.5, True, Decimal("0.1"), None, float("nan"), pd.NA, np.float32(3), 1e39, -1e300]
-    expected = np.array([1, 2.5, 1, 0.1, np.nan, np.nan, np.nan, 3, np.inf, -np.inf], dtype=np.float32)
-    np.testing.assert_array_equal(numbers_of(values, where="n"), expected)
+    values += [Decimal("sNaN"), 10**400, -(10**400), Fraction(10**400, 3), Fraction(1, 2)]
+    expected = [1, 2.5, 1, 0.1, np.nan, np.nan, np.nan, 3, np.inf, -np.inf]
+    expected += [np.nan, np.inf, -np.inf, np.inf, 0.5]
+    np.testing.assert_array_equal(numbers_of(values, where="n"), np.array(expected, dtype=np.float32))
+
+
+def test_a_type_that_numpy_lacks_is_read_value_by_value() -> None:
+    """What a library makes of the difference is not the caller's concern."""
+    wide = pl.Series([5, None, 2**100], dtype=pl.Int128)
+    np.testing.assert_array_equal(numbers_of(wide, where="n"), np.array([5, np.nan, 2**100], np.float32))
+    times = pl.Series([DAY_1, DAY_1 + 1], dtype=pl.Int128)
+    assert times_of(times, where="t", zone=None).tolist() == [DAY_1, DAY_1 + 1]
 
 
 def test_texts_become_plain_strings() -> None:
