@@ -23,6 +23,7 @@ from holdfast.vocabulary import MISSING_CODE, Dictionary
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT64 = np.iinfo(np.int64)
 _TIME_LIMIT = "it must be a datetime with a zone, or whole microseconds since 1970 UTC"
+_NEEDED_LIMIT = "it must not be missing or empty"
 _NAIVE_LIMIT = "it has no time zone: give it one, or say which with time_zone"
 
 
@@ -100,12 +101,12 @@ def keys_of(column: Any, *, where: str) -> list[Any]:
     """Return a column of keys, none missing.
 
     Raises:
-        DataError: A key is missing or cannot be one; the message names the row.
+        DataError: A key is missing, empty or cannot be one; the message names the row.
     """
     keys = values_of(column)
     for key in _distinct(keys, where=where):
-        if _is_missing(key):
-            raise DataError(f"{where}[{_row_of(keys, key)}]", key, "it must not be missing")
+        if _is_missing(key) or key == "":
+            raise DataError(f"{where}[{_row_of(keys, key)}]", key, _NEEDED_LIMIT)
     return keys
 
 
@@ -115,18 +116,19 @@ def codes_of(column: Any, *, where: str, may_miss: bool = True) -> CodedColumn:
     Args:
         column: Texts; None and NaN are missing.
         where: What the column is called in messages.
-        may_miss: Whether a missing value is allowed.
+        may_miss: Whether a missing value is allowed, and an empty text, which is a value like any other.
 
     Raises:
-        DataError: A value is no text, or missing where it must not be; the message names the row.
+        DataError: A value is no text, or missing or empty where it must not be; the message names the row.
     """
     values = values_of(column)
     index: dict[Any, int] = {}
     texts: list[str] = []
     for value in _distinct(values, where=where):
-        if _is_missing(value):
-            if not may_miss:
-                raise DataError(f"{where}[{_row_of(values, value)}]", value, "it must not be missing")
+        is_missing = _is_missing(value)
+        if not may_miss and (is_missing or value == ""):
+            raise DataError(f"{where}[{_row_of(values, value)}]", value, _NEEDED_LIMIT)
+        if is_missing:
             index[value] = MISSING_CODE
         elif isinstance(value, str):
             index[value] = len(texts)
@@ -201,7 +203,7 @@ def times_of(
             times[row] = _time_us(values[row], where=f"{where}[{row}]", zone=zone)
     if is_missing.any():
         if missing_us is None:
-            raise DataError(f"{where}[{np.argmax(is_missing)}]", None, "it must not be missing")
+            raise DataError(f"{where}[{np.argmax(is_missing)}]", None, _NEEDED_LIMIT)
         times[is_missing] = missing_us
     return times
 

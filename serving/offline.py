@@ -215,11 +215,12 @@ def _read_part(
     tables: Mapping[str, pl.LazyFrame], manifest: Manifest, part: int, num_parts: int, zone: str | None
 ) -> Tabled:
     # As text, since the same number hashes differently in columns of different widths.
-    is_mine = pl.col("customer_id").cast(pl.String).hash(0) % num_parts == part
+    ids = pl.col("customer_id").cast(pl.String)
+    # A missing or empty id is refused: in the first part, before anybody is scored.
+    is_mine = pl.when(ids.is_null() | (ids == "")).then(part == 0).otherwise(ids.hash(0) % num_parts == part)
     found = {}
     for name, table in tables.items():
-        # A missing id falls into no part, but must be refused: it goes to the first.
-        wanted = table if num_parts == 1 else table.filter(is_mine.fill_null(part == 0))
+        wanted = table if num_parts == 1 else table.filter(is_mine)
         try:
             found[name] = wanted.collect(engine="streaming")
         except (pl.exceptions.PolarsError, OSError) as error:

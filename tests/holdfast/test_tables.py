@@ -175,12 +175,13 @@ def test_versions_of_attributes_are_sorted_and_may_always_hold() -> None:
 
 def test_every_kind_of_text_is_kept() -> None:
     """Ids and categories are compared as given: no case folding, trimming or normal form."""
-    texts = ["", " ", "a", "A", "e\u0301", "\u00e9", "\U0001f6d2", "a\x00", "\u202egnp", "Straße", "\u200b"]
+    texts = [" ", "a", "A", "e\u0301", "\u00e9", "\U0001f6d2", "a\x00", "\u202egnp", "Straße", "\u200b"]
     rows = [
         {"customer_id": text, "occurred_at": DAY_1, "event_type": text, "channel": text} for text in texts
     ]
-    tabled = read(rows)
+    tabled = read([*rows, rows[0] | {"channel": ""}])
     assert list(tabled.customer_ids) == texts
+    assert tabled.histories.categorical["channel"].dictionary.values == (*texts, "")
     assert tabled.histories.event_type.dictionary.values == tuple(texts)
     assert shown(tabled)["\u00e9"] != shown(tabled)["e\u0301"]
 
@@ -203,6 +204,10 @@ def one(**changes: Any) -> list[dict[str, Any]]:
     [
         (one(amonut=1.0), {}, r"events\.amonut: .* declares \['amount', 'quantity', 'channel'\]"),
         (one(customer_id=None), {}, r"events\.customer_id\[1\]: got None"),
+        (one(customer_id=""), {}, r"events\.customer_id\[1\]: got '', .*missing or empty"),
+        (one(event_type=""), {}, r"events\.event_type\[1\]: got '', .*missing or empty"),
+        (ROWS, {"customers": [{"customer_id": ""}]}, r"customers\.customer_id\[0\]: got ''"),
+        (ROWS, {"customer_ids": ["b", ""]}, r"customer_ids\[1\]: got ''"),
         (one(customer_id=float("nan")), {}, r"events\.customer_id\[1\]: got nan"),
         (one(customer_id=["a"]), {}, r"events\.customer_id: .*unhashable"),
         (one(occurred_at=None), {}, r"events\.occurred_at\[1\]: got None"),

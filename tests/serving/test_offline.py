@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 
 from builders import START_US
 from holdfast.client import ScoringClient
-from holdfast.errors import ConfigError, RunError
+from holdfast.errors import ConfigError, DataError, RunError
 from holdfast.histories import Histories
 from holdfast.results import OBSERVED_NAMES, to_columns
 from serving.artifact import Artifact
@@ -275,6 +275,19 @@ def test_the_result_never_replaces_what_is_read(
         with pytest.raises(ConfigError, match="another file than those that are read"):
             score(artifact, files | {"out": out})
     assert files[name].read_bytes() == before
+
+
+@pytest.mark.parametrize("missing", [None, ""])
+def test_a_row_of_nobody_is_refused_before_anybody_is_scored(
+    artifact: Artifact, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, missing: str | None
+) -> None:
+    """However many passes a file takes, the first one finds it."""
+    monkeypatch.setattr(Finished, "write_chunk", lambda *_: pytest.fail("somebody was scored"))
+    rows = events_table(num_customers=40, num_events=400)
+    last = rows.tail(1).with_columns(customer_id=pl.lit(missing, dtype=pl.String))
+    pl.concat([rows, last]).write_parquet(files["events"])
+    with pytest.raises(DataError, match=f"customer_id.*got {missing!r}, but it must not be missing or empty"):
+        score(artifact, files, events_per_part=50)
 
 
 def test_a_failure_in_the_middle_leaves_the_old_result(
