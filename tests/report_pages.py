@@ -31,6 +31,7 @@ def result_of(
     models: tuple[str, ...] = ("sequence", "trees", "truth"),
     horizons: tuple[int, ...] = (90,),
     looks: list[TargetLook] | None = None,
+    num_replicates: int = 30,
 ) -> EvaluationResult:
     """Return the result of models that know more or less."""
     rng = np.random.default_rng(0)
@@ -52,7 +53,7 @@ def result_of(
         outcomes=Outcomes(happened={"churn": gone}, values={"spend": spend}),
         predictions=predictions,
         main=models[0],
-        num_replicates=30,
+        num_replicates=num_replicates,
     )
     if looks:
         result["closer"] = looks

@@ -48,7 +48,7 @@ class EvaluationConfig:
         split: The window it is judged on: ``validation`` while models are chosen, ``test`` for the
             one that was.
         baselines: Names of the baselines to judge beside it and its experts.
-        num_bootstrap: Resamples of an interval.
+        num_bootstrap: Resamples of an interval; 0 leaves intervals out.
         seed: Of baselines and resamples.
     """
 
@@ -58,11 +58,15 @@ class EvaluationConfig:
     seed: int
 
     def __post_init__(self) -> None:
-        """Refuse a baseline that there is none of, before a model has been fitted for hours.
+        """Refuse what cannot be judged by, before a model has been fitted for hours.
 
         Raises:
-            ConfigError: Naming it.
+            ConfigError: Naming the key.
         """
+        if self.num_bootstrap < 0:
+            raise ConfigError("evaluation.num_bootstrap", self.num_bootstrap, "it must be at least 0")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigError("evaluation.seed", self.seed, "it must lie in [0, 2^32)")
         unknown = [name for name in self.baselines if name not in BASELINE_NAMES]
         if unknown:
             raise ConfigError("evaluation.baselines", unknown, f"the baselines are {list(BASELINE_NAMES)}")

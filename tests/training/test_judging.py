@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from tasks import python_answers, quiet_trainer, small_task, tiny_config
 from trained import fitted_once
 
 import training.judging
+from holdfast.errors import ConfigError
 from training.blend.experts import BlendConfig
 from training.calibration import calibrated
 from training.fitted import FittedModel
@@ -31,6 +33,21 @@ CONFIG = EvaluationConfig(split="test", baselines=("recency", "trees", "linear")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
     """Return the model that all tests share; it has both experts."""
     return fitted_once(tmp_path_factory)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"baselines": ("oracle",)}, r"evaluation\.baselines: got \['oracle'\]"),
+        ({"num_bootstrap": -1}, r"evaluation\.num_bootstrap: got -1, .* at least 0"),
+        ({"seed": -1}, r"evaluation\.seed: got -1, .* 2\^32"),
+        ({"seed": 2**32}, r"evaluation\.seed: got 4294967296"),
+    ],
+)
+def test_what_cannot_be_judged_by_is_refused_before_a_fit(changes: dict[str, Any], message: str) -> None:
+    """Naming key, value and limit."""
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        replace(CONFIG, **changes)
 
 
 def test_experts_are_those_of_the_artifact(fitted: FittedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,6 +72,8 @@ class BuyTillYouDie:
             self._predicted(own, {"customer": cutoffs.customer, "cutoff_us": cutoffs.time_us})
             for own, cutoffs in in_parts(histories, customer, cutoff_us)
         ]
+        # Of no readouts too, the answers have a column for every horizon.
+        parts = parts or [self._predicted(histories, {"customer": customer, "cutoff_us": cutoff_us})]
         return Predictions(
             probability={n: np.concatenate([part.probability[n] for part in parts]) for n in self.buying},
             expected={n: np.concatenate([part.expected[n] for part in parts]) for n in self.value},

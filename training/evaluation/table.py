@@ -117,7 +117,9 @@ def _target_table(result: EvaluationResult, target: TargetResult) -> Table:
             f"{target['name']}{unit} · {result['split']} at {span} · {result['num_customers']:,} customers"
         ),
         title_justify="left",
-        caption="in brackets: 95 % interval over customers; bold: best of its column",
+        caption="in brackets: 95 % interval over customers; bold: best of its column"
+        if result["num_replicates"]
+        else "bold: best of its column",
         caption_justify="left",
     )
     columns = columns_of(target)

@@ -44,14 +44,17 @@ def look_part(result: EvaluationResult, target: TargetResult) -> LookPart | None
     if look is None:
         return None
     order, level = METRICS[target["kind"]]
+    has_intervals = result["num_replicates"] > 0
     return LookPart(
-        sentences=_sentences(look, target),
-        num_compared=look["num_compared"],
+        sentences=_sentences(look, target) if has_intervals else [],
+        num_compared=look["num_compared"] if has_intervals else 0,
         group_figures=captions(
             [
                 (
                     "Where is the order good?",
-                    "Line and band: all customers and their interval; a diamond: the weakest group.",
+                    "Line and band: all customers and their interval; a diamond: the weakest group."
+                    if has_intervals
+                    else "Line: all customers.",
                     groups_chart(look, order),
                 ),
                 (
@@ -83,7 +86,9 @@ def look_part(result: EvaluationResult, target: TargetResult) -> LookPart | None
             [
                 (
                     "Is the order as good every time?",
-                    f"The bars are the intervals of {result['main']}.",
+                    f"The bars are the intervals of {result['main']}."
+                    if has_intervals
+                    else "Higher is better.",
                     cutoffs_chart(result, look, order),
                 ),
                 (

@@ -3,7 +3,7 @@
 It deliberately asks for nothing from anywhere: no script, no font, no picture of another host.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,8 +112,14 @@ def rendered(result: EvaluationResult, context: ReportContext) -> str:
         splits=split_table(context),
         excluded=excluded_table(context),
         card=card(result, context),
-        glossary=GLOSSARY,
+        glossary=_glossary(result, context),
     )
+
+
+def _glossary(result: EvaluationResult, context: ReportContext) -> Mapping[str, str]:
+    """Return the words that the page uses: there are no intervals where nothing was resampled."""
+    has_intervals = result["num_replicates"] > 0 or context.comparison is not None
+    return GLOSSARY if has_intervals else {n: text for n, text in GLOSSARY.items() if n != "Interval"}
 
 
 def _data_figures(context: ReportContext) -> list[Caption]:

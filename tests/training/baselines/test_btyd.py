@@ -92,6 +92,9 @@ def test_answers_the_targets_that_it_knows(name: str) -> None:
     assert (np.diff(churn, axis=1) < 0).all()
     assert np.isfinite(answer.expected["spend"]).all()
     assert (answer.expected["spend"] > 0).all()
+    nobody = model.predict(histories, customer=np.arange(0), cutoff_us=np.full(0, until_us))
+    assert nobody.probability["churn"].shape == (0, churn.shape[1])
+    assert nobody.expected["spend"].shape == (0,)
 
 
 @pytest.mark.parametrize("name", NAMES)

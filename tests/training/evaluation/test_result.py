@@ -227,6 +227,8 @@ def test_table_shows_every_model_and_horizon() -> None:
         assert part in text
     assert "of best AUROC" in text
     assert "of best AUROC" not in shown(judged(outcomes, {"ours": ours}))
+    assert "in brackets: 95 % interval" in text
+    assert "interval" not in shown(judged(outcomes, {"ours": ours}, num_replicates=0))
 
 
 def test_best_is_marked_per_column() -> None:

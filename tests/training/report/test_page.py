@@ -201,6 +201,25 @@ def test_no_weak_group_is_said_to_be_none() -> None:
     assert "No group has the 100 cases that it takes to tell it from the rest." in page
 
 
+def test_without_resamples_nothing_is_said_of_intervals() -> None:
+    """No legend of what is not there, and no verdict that only they carry."""
+    looks = [look_of("churn"), look_of("spend")]
+    result = result_of(looks=looks, num_replicates=0)
+    for look in looks:
+        for group in [look, *(g for division in look["groupings"] for g in division["groups"])]:
+            for metric in group.get("whole", group.get("metrics")).values():
+                metric |= {"low": None, "high": None}
+        for cutoff in look["cutoffs"]:
+            for models in cutoff["models"].values():
+                for metric in models.values():
+                    metric |= {"low": None, "high": None}
+    text = " ".join(" ".join(Reader(rendered(result, context_of())).text).split())
+    assert "Line: all customers." in text
+    assert "are not surely different" in text
+    for word in ("Interval", "intervals", "weakest", "surely behind", "chance alone would"):
+        assert word not in text
+
+
 def test_a_page_without_figures_says_what_is_missing() -> None:
     """Nothing known, nobody excluded, no training curve: no empty frame, no failure."""
     result = bare_result()
