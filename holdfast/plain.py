@@ -25,14 +25,14 @@ def to_plain(value: Any) -> Any:
     return value
 
 
-def from_plain(cls: type[T], data: Any, *, where: str = "") -> T:
+def from_plain(cls: type[T], data: Any, *, where: str | None = None) -> T:
     """Build ``cls`` (a dataclass) from plain JSON values.
 
     Args:
         cls: The dataclass to build; nested dataclasses, tuples, dicts, literals and optional
             values are understood.
         data: What ``json.loads`` or a YAML reader gave.
-        where: Path of ``data``, for messages.
+        where: Path of ``data``, for messages: by default the name of the class, empty for none.
 
     Returns:
         The instance; its own checks have run.
@@ -40,7 +40,7 @@ def from_plain(cls: type[T], data: Any, *, where: str = "") -> T:
     Raises:
         ConfigError: A key is unknown, missing or of another type; the message names its path.
     """
-    built: T = _build(cls, data, where or cls.__name__)
+    built: T = _build(cls, data, cls.__name__ if where is None else where)
     return built
 
 
@@ -72,15 +72,16 @@ def _build_dataclass(kind: Any, data: Any, where: str) -> Any:
         raise ConfigError(where, data, "it must be a mapping")
     hints = get_type_hints(kind)
     declared = {f.name: f for f in fields(kind) if f.init}
+    prefix = f"{where}." if where else ""
     unknown = sorted(str(key) for key in data if key not in declared)
     if unknown:
-        raise ConfigError(f"{where}.{unknown[0]}", data[unknown[0]], f"known keys are {sorted(declared)}")
+        raise ConfigError(f"{prefix}{unknown[0]}", data[unknown[0]], f"known keys are {sorted(declared)}")
     values = {}
     for name, field in declared.items():
         if name in data:
-            values[name] = _build(hints[name], data[name], f"{where}.{name}")
+            values[name] = _build(hints[name], data[name], f"{prefix}{name}")
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise ConfigError(f"{where}.{name}", None, "this key is needed")
+            raise ConfigError(f"{prefix}{name}", None, "this key is needed")
     return kind(**values)
 
 

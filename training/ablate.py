@@ -4,6 +4,7 @@ It deliberately never looks at the test window: variants are there to choose fro
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
@@ -11,10 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from holdfast.errors import ConfigError
+from training.baselines import BASELINE_NAMES
 from training.compare import (
     OWN_KEYS,
     RESULT_NAME,
-    checked_seeds,
+    check_origins,
     completed,
     judging_of,
     keep,
@@ -23,8 +25,10 @@ from training.compare import (
 )
 from training.comparison import ComparisonResult, Record
 from training.comparison.origins import rolling_origins
+from training.comparison.repeats import Repeats
 from training.data_config import DataConfig
 from training.entry import CONFIG_DIR, run_entry, wide_console
+from training.judging import BLEND, SEQUENCE
 from training.outcomes import Predictions
 from training.recompose import Compose, recomposer
 from training.run_config import RunConfig
@@ -49,6 +53,8 @@ def ablate(settings: DictConfig, compose: Compose, *, console: Console | None = 
         ConfigError: A variant's override is wrong; nothing has been trained then.
     """
     console = console or wide_console()
+    repeats, judging = Repeats.of(settings), judging_of(settings)
+    check_judged(settings.judged)
     overrides = _variants(settings)
     variants = {name: judged_on_validation(compose(chosen)) for name, chosen in overrides.items()}
     configs = {name: RunConfig.from_plain(plain(variant)) for name, variant in variants.items()}
@@ -57,18 +63,15 @@ def ablate(settings: DictConfig, compose: Compose, *, console: Console | None = 
         check_same_store(config, data, where=f"ablation.variants.{name}", overrides=overrides[name])
     if OmegaConf.select(settings, "data.cutoffs.fit_on") not in {None, "train"}:
         console.print("weights see training cutoffs alone here, not every window (cutoffs.fit_on=train)")
-    seeds = checked_seeds(settings)
-    origins = rolling_origins(data, num=settings.num_origins, step_days=settings.step_days)
+    origins = rolling_origins(data, num=repeats.num_origins, step_days=repeats.step_days)
     runs = opened_runs(settings, data, console, own_keys=OWN_KEYS | {"ablation", "judged"})
-    for origin in origins:
-        for variant in variants.values():
-            runs.check(origin.applied(variant))
+    check_origins(runs, origins, list(variants.values()))
     records: dict[str, list[list[Record]]] = {name: [] for name in variants}
     for name, variant in variants.items():
         for origin in origins:
             moved = origin.applied(variant)
             records[name].append([])
-            for seed in seeds:
+            for seed in repeats.seeds:
                 moved.seed = seed
                 label = f"{name}, validation {origin.validation[0]}, seed {seed}"
                 records[name][-1].append(runs.record(moved, label=label))
@@ -86,8 +89,8 @@ def ablate(settings: DictConfig, compose: Compose, *, console: Console | None = 
         data=data,
         origins=origins,
         sittings=sittings,
-        judging=judging_of(settings, tuple(n for n in variants if n != DEFAULT), against=(DEFAULT,)),
-        seeds=seeds,
+        judging=replace(judging, judged=tuple(n for n in variants if n != DEFAULT), against=(DEFAULT,)),
+        seeds=repeats.seeds,
         records={name: [record for same in made for record in same] for name, made in records.items()},
         unanswered=(),
         split="validation",
@@ -129,6 +132,17 @@ def judged_on_validation(settings: DictConfig) -> DictConfig:
     # Weights that had seen the validation window could not be judged there.
     OmegaConf.update(settings, "data.cutoffs.fit_on", "train", force_add=True)
     return settings
+
+
+def check_judged(model: str) -> None:
+    """Refuse a model that no run has; whether these runs have it is seen when the first one is there.
+
+    Raises:
+        ConfigError: Naming it.
+    """
+    known = (SEQUENCE, BLEND, *BASELINE_NAMES)
+    if model not in known:
+        raise ConfigError("judged", model, f"it must be one of {list(known)}")
 
 
 def judged_answers(record: Record, model: str) -> Predictions:

@@ -5,16 +5,19 @@ It deliberately makes no artifact: what it trains is judged and kept as predicti
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from holdfast.errors import ConfigError
+from holdfast.errors import ConfigError, InputError
+from holdfast.plain import from_plain
 from training.comparison import ComparisonResult, Record, render_comparison
 from training.comparison.combine import Judging, Sitting, combine
 from training.comparison.origins import Origin, rolling_origins
+from training.comparison.repeats import Repeats
 from training.comparison.result import FORM, OriginFacts
 from training.comparison.runs import Runs
 from training.comparison.table import text_of
@@ -54,12 +57,12 @@ def compare(settings: DictConfig, *, console: Console | None = None) -> Comparis
         ConfigError: A setting is wrong, or an origin lies outside of the data.
     """
     console = console or wide_console()
-    seeds = checked_seeds(settings)
+    repeats, judging = Repeats.of(settings), judging_of(settings)
+    seeds = repeats.seeds
     data = RunConfig.from_plain(plain(settings)).data
-    origins = rolling_origins(data, num=settings.num_origins, step_days=settings.step_days)
+    origins = rolling_origins(data, num=repeats.num_origins, step_days=repeats.step_days)
     runs = opened_runs(settings, data, console, own_keys=OWN_KEYS)
-    for origin in origins:
-        runs.check(origin.applied(settings))
+    check_origins(runs, origins, [settings])
     records = []
     for number, origin in enumerate(origins, start=1):
         moved = origin.applied(settings)
@@ -70,7 +73,7 @@ def compare(settings: DictConfig, *, console: Console | None = None) -> Comparis
     by_origin = [records[start : start + len(seeds)] for start in range(0, len(records), len(seeds))]
     models = list(by_origin[0][0].facts.models)
     sittings = [sitting(same, {m: [r.predictions[m] for r in same] for m in models}) for same in by_origin]
-    judging = judging_of(settings, tuple(name for name in OURS if name in models))
+    judging = replace(judging, judged=tuple(name for name in OURS if name in models))
     result = completed(
         data=data,
         origins=origins,
@@ -86,18 +89,6 @@ def compare(settings: DictConfig, *, console: Console | None = None) -> Comparis
     return result
 
 
-def checked_seeds(settings: DictConfig) -> list[int]:
-    """Return the seeds.
-
-    Raises:
-        ConfigError: There is none, or one twice.
-    """
-    seeds = [int(seed) for seed in settings.seeds]
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigError("seeds", seeds, "at least one is needed, each once")
-    return seeds
-
-
 def opened_runs(
     settings: DictConfig, data: DataConfig, console: Console, *, own_keys: frozenset[str]
 ) -> Runs:
@@ -111,6 +102,23 @@ def opened_runs(
     )
 
 
+def check_origins(runs: Runs, origins: Sequence[Origin], variants: Sequence[DictConfig]) -> None:
+    """Refuse a run that could not be fitted or judged, before others have been trained for hours.
+
+    Raises:
+        ConfigError: A setting is wrong, or an origin has nothing to learn from or to judge by.
+    """
+    for index, origin in enumerate(origins):
+        for variant in variants:
+            try:
+                runs.check(origin.applied(variant))
+            except InputError as error:
+                if index == 0:
+                    raise
+                limit = f"with validation from {origin.validation[0]} on, a run is impossible: {error}"
+                raise ConfigError("num_origins", len(origins), limit) from error
+
+
 def sitting(same_origin: Sequence[Record], answers: Mapping[str, Sequence[Predictions]]) -> Sitting:
     """Return what records of one origin were asked, with the answers to judge."""
     first = same_origin[0]
@@ -119,18 +127,16 @@ def sitting(same_origin: Sequence[Record], answers: Mapping[str, Sequence[Predic
     )
 
 
-def judging_of(
-    settings: DictConfig, judged: tuple[str, ...], *, against: tuple[str, ...] | None = None
-) -> Judging:
-    """Return how everything is judged."""
+def judging_of(settings: DictConfig) -> Judging:
+    """Return how everything is judged, once it is known which models there are.
+
+    Raises:
+        ConfigError: ``margin`` or ``num_replicates``.
+    """
+    values = plain(settings)
+    own = {key: values[key] for key in ("margin", "num_replicates")}
     # The resamples do not depend on the seeds that are compared.
-    return Judging(
-        judged=judged,
-        against=against,
-        margin=settings.margin,
-        num_replicates=settings.num_replicates,
-        seed=0,
-    )
+    return from_plain(Judging, {"judged": [], "seed": 0, **own}, where="")
 
 
 def completed(

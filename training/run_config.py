@@ -19,6 +19,14 @@ from training.module import OptimiserConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Own:
+    """Keys of a fit that stand in no group; of runs before there was a ``compile``, too."""
+
+    seed: int
+    compile: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
     """One run.
 
@@ -39,6 +47,9 @@ class RunConfig:
         Raises:
             ConfigError: A key is unknown, missing, of another type or out of range.
         """
+        own = from_plain(
+            _Own, {key: settings[key] for key in ("seed", "compile") if key in settings}, where=""
+        )
         data = DataConfig.from_plain(settings["data"])
         evaluation = from_plain(EvaluationConfig, settings["evaluation"], where="evaluation")
         # Before anything is fitted, not after.
@@ -52,9 +63,8 @@ class RunConfig:
                 weights=from_plain(LossWeights, settings["loss"], where="loss"),
                 encoding=data.encoding,
                 blend=from_plain(BlendConfig, settings["blend"], where="blend"),
-                seed=int(settings["seed"]),
-                # Of runs before there was such a key, too.
-                compile=settings.get("compile"),
+                seed=own.seed,
+                compile=own.compile,
             ),
             evaluation=evaluation,
         )

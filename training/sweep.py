@@ -15,10 +15,11 @@ from rich.text import Text
 
 from holdfast.errors import ConfigError, RunError
 from holdfast.plain import from_plain
-from training.ablate import judged_on_validation
+from training.ablate import check_judged, judged_on_validation
 from training.compare import OWN_KEYS as COMPARE_KEYS
-from training.compare import checked_seeds, opened_runs
+from training.compare import check_origins, opened_runs
 from training.comparison.origins import Origin, rolling_origins
+from training.comparison.repeats import Repeats
 from training.comparison.runs import Runs
 from training.entry import CONFIG_DIR, run_entry, wide_console
 from training.evaluation.table import COLUMNS
@@ -68,16 +69,15 @@ def sweep(
     """
     console = console or wide_console()
     check_choosing(settings)
+    repeats = Repeats.of(settings)
     space = Space.from_plain(OmegaConf.to_container(settings.sweep.space, resolve=True))
     chosen = plain(settings.sweep)
     proposing = from_plain(ProposalConfig, chosen["proposals"], where="sweep.proposals")
     base = judged_on_validation(compose([]))
     data = RunConfig.from_plain(plain(base)).data
-    seeds = checked_seeds(settings)
-    origins = rolling_origins(data, num=settings.num_origins, step_days=settings.step_days)
+    origins = rolling_origins(data, num=repeats.num_origins, step_days=repeats.step_days)
     runs = opened_runs(settings, data, console, own_keys=OWN_KEYS)
-    for origin in origins:
-        runs.check(origin.applied(base))
+    check_origins(runs, origins, [base])
     objective = from_plain(Objective, chosen["objective"], where="sweep.objective").column(runs.store.schema)
     searching = Searching(
         data=data,
@@ -85,7 +85,7 @@ def sweep(
         objective=objective,
         judged=settings.judged,
         origins=origins,
-        seeds=seeds,
+        seeds=repeats.seeds,
         runs=runs,
         compose=compose,
         console=console,
@@ -124,14 +124,15 @@ def check_choosing(settings: DictConfig) -> None:
     """Refuse a search that would choose on the test window, or that cannot be watched.
 
     Raises:
-        ConfigError: ``evaluation.split`` or ``num_trials``.
+        ConfigError: ``evaluation.split``, ``num_trials`` or ``judged``.
         RunError: The trainer takes several devices.
     """
     if settings.evaluation.split != "validation":
         limit = "a search chooses on the validation window; test is for what was chosen"
         raise ConfigError("evaluation.split", settings.evaluation.split, limit)
-    if settings.num_trials < 1:
-        raise ConfigError("num_trials", settings.num_trials, "it must be at least 1")
+    check_judged(settings.judged)
+    if not isinstance(settings.num_trials, int) or settings.num_trials < 1:
+        raise ConfigError("num_trials", settings.num_trials, "it must be a whole number, at least 1")
     if OmegaConf.select(settings, "trainer.devices") != 1:
         raise RunError("a trial of a search takes one device: trainer=cpu, trainer=gpu, or trainer.devices=1")
 

@@ -57,3 +57,9 @@ def test_what_is_unknown_missing_or_mistyped_is_named_by_its_path(data: object, 
     """A manifest of another release is never half read."""
     with pytest.raises(ConfigError, match=message):
         from_plain(Outer, data)
+
+
+def test_a_path_may_begin_with_the_key_itself() -> None:
+    """As a person types it who sets a key at the top."""
+    with pytest.raises(ConfigError, match=r"^is_open: got 1"):
+        from_plain(Outer, {**GOOD, "is_open": 1}, where="")

@@ -117,7 +117,14 @@ def test_variants_are_judged_on_validation_against_the_default(
     ("command", "overrides", "variants", "said"),
     [
         ("training.compare", ["seeds=[1,1]"], "", "seeds: got [1, 1]"),
-        ("training.compare", ["seeds=[1]", "num_origins=40"], "", "cutoffs"),
+        (
+            "training.compare",
+            ["seeds=[1]", "num_origins=40"],
+            "",
+            "num_origins: got 40, but with validation from",
+        ),
+        ("training.compare", ["num_replicates=-1"], "", "num_replicates: got -1, but it must be at least 0"),
+        ("training.ablate", ["ablation=bad", "judged=tress"], "other: [seed=3]", "judged: got 'tress'"),
         ("training.ablate", ["ablation=bad"], "default: []", "ablation.variants"),
         ("training.ablate", ["ablation=bad"], "other: [data.currency=USD]", "ablation.variants.other"),
         ("training.ablate", ["ablation=bad"], "other: [model.width=0]", "model.width"),

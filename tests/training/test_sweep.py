@@ -98,6 +98,9 @@ def test_a_killed_search_goes_on(
     [
         (["evaluation.split=test"], {}, "evaluation.split: got 'test'"),
         (["num_trials=0"], {}, "num_trials: got 0"),
+        (["num_trials=many"], {}, "num_trials: got 'many'"),
+        (["seeds=[-1]"], {}, "seeds[0]: got -1"),
+        (["judged=tress"], {}, "judged: got 'tress'"),
         (["trainer.devices=2"], {}, "one device"),
         ([], {"space": {}}, "sweep.space: got {}"),
         ([], {"objective": {"target": "chrun", "metric": "log_loss"}}, "sweep.objective.target: got 'chrun'"),

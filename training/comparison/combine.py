@@ -5,6 +5,7 @@ origins, cutoffs and models, so an interval is that of the mean over seeds, and 
 paired.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,17 @@ class Judging:
     num_replicates: int
     seed: int
     against: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be judged by.
+
+        Raises:
+            ConfigError: Naming key, value and limit.
+        """
+        if not 0 <= self.margin < math.inf:
+            raise ConfigError("margin", self.margin, "it must be a number, at least 0")
+        if self.num_replicates < 0:
+            raise ConfigError("num_replicates", self.num_replicates, "it must be at least 0")
 
 
 def combine(schema: Schema, sittings: Sequence[Sitting], judging: Judging) -> list[TargetComparison]:

@@ -9,8 +9,10 @@ from datetime import UTC, datetime, timedelta
 from omegaconf import DictConfig, OmegaConf
 
 from holdfast.errors import ConfigError
+from holdfast.faults import EARLIEST_US
 from training.data_config import DataConfig
 
+_DAY_US = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,13 +45,12 @@ def rolling_origins(config: DataConfig, *, num: int, step_days: int | None) -> l
         step_days: How far apart; None is the longest horizon, so that no test window overlaps another.
 
     Raises:
-        ConfigError: There is to be no origin, or they do not move.
+        ConfigError: One would lie before every time that is taken.
     """
-    if num < 1:
-        raise ConfigError("num_origins", num, "it must be at least 1")
     step = config.schema.max_horizon_days if step_days is None else step_days
-    if step < 1:
-        raise ConfigError("step_days", step, "it must be at least 1")
+    most = 1 + (min(*config.validation_us, *config.test_us) - EARLIEST_US) // (step * _DAY_US)
+    if num > most:
+        raise ConfigError("num_origins", num, f"{step} days apart, at most {most} lie after 1971")
     own = Origin(validation=tuple(config.cutoffs.validation), test=tuple(config.cutoffs.test))
     moved = [
         Origin(

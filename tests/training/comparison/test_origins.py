@@ -1,6 +1,7 @@
 """Backtests: the data set's own split, and the same one moved into the past."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from data_set_builder import shop_config
@@ -8,6 +9,7 @@ from omegaconf import OmegaConf
 
 from holdfast.errors import ConfigError
 from training.comparison.origins import rolling_origins
+from training.comparison.repeats import Repeats
 
 
 def test_origins_keep_the_distance_of_validation_and_test(tmp_path: Path) -> None:
@@ -29,8 +31,27 @@ def test_settings_are_moved_in_a_copy(tmp_path: Path) -> None:
     assert settings.data.cutoffs.test == ["b"]
 
 
-@pytest.mark.parametrize(("num", "step_days", "key"), [(0, None, "num_origins"), (2, 0, "step_days")])
-def test_no_origin_is_refused(tmp_path: Path, num: int, step_days: int | None, key: str) -> None:
-    """And one that does not move."""
-    with pytest.raises(ConfigError, match=key):
-        rolling_origins(shop_config(tmp_path), num=num, step_days=step_days)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": []}, r"seeds: got \[\]"),
+        ({"seeds": [1, 1]}, r"seeds: got \[1, 1\], .* each once"),
+        ({"seeds": [1, -1]}, r"seeds\[1\]: got -1, .* 2\^32"),
+        ({"seeds": ["a"]}, r"seeds\[0\]: got 'a', .* int"),
+        ({"seeds": 3}, "seeds: got 3, .* list"),
+        ({"num_origins": 0}, "num_origins: got 0, .* at least 1"),
+        ({"num_origins": "a"}, "num_origins: got 'a', .* int"),
+        ({"step_days": 0}, "step_days: got 0, .* at least 1"),
+    ],
+)
+def test_what_cannot_be_repeated_is_named(changes: dict[str, Any], message: str) -> None:
+    """Key, value and limit, whatever was written there."""
+    settings = OmegaConf.create({"seeds": [1], "num_origins": 1, "step_days": None, "data": {}})
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        Repeats.of(OmegaConf.merge(settings, changes))
+
+
+def test_origins_before_all_time_are_refused(tmp_path: Path) -> None:
+    """Before they are made: there is no year for the ten-thousandth."""
+    with pytest.raises(ConfigError, match="num_origins: got 100000, but 60 days apart, at most"):
+        rolling_origins(shop_config(tmp_path), num=100_000, step_days=None)
