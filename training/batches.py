@@ -62,6 +62,8 @@ class BatchingConfig:
         for name in ("pool_customers", "readouts_per_customer", "event_budget"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"batching.{name}", getattr(self, name), "it must be at least 1")
+        if not 0 <= self.min_share <= 1:
+            raise ConfigError("batching.min_share", self.min_share, "it must lie in [0, 1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

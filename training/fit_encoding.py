@@ -53,8 +53,11 @@ class EncodingSettings:
         Raises:
             ConfigError: Naming the setting.
         """
-        if self.num_bins < 2:
-            raise ConfigError("encoding.num_bins", self.num_bins, "it must be at least 2")
+        least = {"max_events": 1, "history_days": 1, "max_categories": 1, "min_count": 1}
+        least |= {"max_counted_types": 0, "num_last_types": 0, "num_bins": 2}
+        for name, limit in least.items():
+            if getattr(self, name) < limit:
+                raise ConfigError(f"encoding.{name}", getattr(self, name), f"it must be at least {limit}")
         if list(self.windows_days) != sorted(set(self.windows_days)) or min(self.windows_days, default=1) < 1:
             raise ConfigError("encoding.windows_days", self.windows_days, "it must be ascending and positive")
 

@@ -6,7 +6,7 @@ a known label, and no masked entry can reach a gradient.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from holdfast.encoding.packing import ACTIVE_ROWS
+from holdfast.errors import ConfigError
 from training.labels import Labels
 from training.model.distributions import log_masses, lognormal_log_mean
 from training.model.outputs import AmountOutput, CountOutput, NextEventOutput, RawOutputs
@@ -46,6 +47,19 @@ class LossWeights:
     count: float = 0.3
     next_event: float = 0.1
     use_survival: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse weights that turn a loss round, or leave nothing to learn.
+
+        Raises:
+            ConfigError: Naming the key.
+        """
+        weights = {key.name: getattr(self, key.name) for key in fields(self) if key.name != "use_survival"}
+        for name, weight in weights.items():
+            if not 0 <= weight < math.inf:
+                raise ConfigError(f"loss.{name}", weight, "it must be a number, at least 0")
+        if not any(weights.values()):
+            raise ConfigError("loss", weights, "at least one part must count more than 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

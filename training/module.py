@@ -3,6 +3,7 @@
 It deliberately does not know where pools come from, nor what becomes of the weights.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -67,7 +68,7 @@ class OptimiserConfig:
         Raises:
             ConfigError: Naming the key.
         """
-        for name in ("num_steps", "validations", "checkpoint_every_steps"):
+        for name in ("num_steps", "validations", "checkpoint_every_steps", "early_stopping_patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"optimiser.{name}", value, "it must be at least 1")
@@ -75,10 +76,10 @@ class OptimiserConfig:
             limit = "it must be two ascending numbers of at least 1"
             raise ConfigError("optimiser.steps_range", self.steps_range, limit)
         for name in ("learning_rate", "gradient_clip", "passes"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be positive")
-        for name in ("pretraining_steps", "warmup_steps"):
-            if getattr(self, name) < 0:
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be positive and finite")
+        for name in ("pretraining_steps", "warmup_steps", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"optimiser.{name}", getattr(self, name), "it must be 0 or more")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError("optimiser.ema_decay", self.ema_decay, "it must lie in [0, 1)")

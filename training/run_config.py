@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.errors import ConfigError
 from holdfast.plain import from_plain
 from training.batches import BatchingConfig
 from training.blend.experts import BlendConfig
@@ -51,6 +52,9 @@ class RunConfig:
             _Own, {key: settings[key] for key in ("seed", "compile") if key in settings}, where=""
         )
         data = DataConfig.from_plain(settings["data"])
+        if not 0 <= own.seed < 2**32:
+            # Before the seeds that follow from it are read.
+            raise ConfigError("seed", own.seed, "it must lie in [0, 2^32)")
         evaluation = from_plain(EvaluationConfig, settings["evaluation"], where="evaluation")
         # Before anything is fitted, not after.
         evaluation.check_unseen(data.cutoffs.fit_on)

@@ -41,7 +41,7 @@ class RunFolder:
         write_whole(self.path / FINISHED_NAME, b"figures, report and artifact are complete\n")
 
 
-def open_run(config: dict[str, Any], *, run_dir: Path, resume: str | None) -> RunFolder:
+def open_run(config: dict[str, Any], *, run_dir: Path, resume: object) -> RunFolder:
     """Find or make the folder of a run.
 
     Args:
@@ -59,6 +59,8 @@ def open_run(config: dict[str, Any], *, run_dir: Path, resume: str | None) -> Ru
         RunError: The folder cannot be written.
     """
     fingerprint = fingerprint_of(config)
+    if resume is not None and not isinstance(resume, str):
+        raise ConfigError("resume", resume, "it must be auto, null or the folder of an earlier run")
     if resume is not None and resume != "auto":
         return _named(Path(resume), fingerprint)
     if resume == "auto":

@@ -96,9 +96,9 @@ def trainer_factory(
             "this trainer needs a GPU that PyTorch can use, and there is none; trainer=cpu needs none"
         )
     if settings.threads is not None:
-        if int(settings.threads) < 1:
-            raise ConfigError("threads", settings.threads, "it must be at least 1, or null")
-        torch.set_num_threads(int(settings.threads))
+        if not isinstance(settings.threads, int) or settings.threads < 1:
+            raise ConfigError("threads", settings.threads, "it must be a whole number, at least 1, or null")
+        torch.set_num_threads(settings.threads)
     console = Console() if settings.show_progress else None
     profiler, traces = profiling(settings.trainer.profiler, Path(settings.run_dir))
 

@@ -131,10 +131,41 @@ def quiet(tmp_path: Path) -> tuple[str, ...]:
     return ("show_progress=false", f"run_dir={tmp_path}", "threads=1")
 
 
-def test_a_trainer_without_threads_is_refused(quiet: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("threads", ["0", "many", "1.5"])
+def test_a_trainer_without_threads_is_refused(quiet: tuple[str, ...], threads: str) -> None:
     """The key is named, before PyTorch is asked."""
-    with pytest.raises(ConfigError, match="threads: got 0"):
-        made(composed("train", "trainer=cpu", *quiet, "threads=0"))
+    with pytest.raises(ConfigError, match=f"threads: got '?{threads}"):
+        made(composed("train", "trainer=cpu", *quiet, f"threads={threads}"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=abc", "seed: got 'abc', .* int"),
+        ("seed=1.5", "seed: got 1.5, .* int"),
+        ("seed=-1", r"seed: got -1, .* 2\^32"),
+        ("optimiser.learning_rate=inf", "optimiser.learning_rate: got inf, .* finite"),
+        ("optimiser.weight_decay=nan", "optimiser.weight_decay: got nan"),
+        ("optimiser.weight_decay=-5", "optimiser.weight_decay: got -5.0"),
+        ("optimiser.early_stopping_patience=0", "optimiser.early_stopping_patience: got 0"),
+        ("batching.min_share=7", r"batching.min_share: got 7.0, .* \[0, 1\]"),
+        ("loss.time_to_event=-1", "loss.time_to_event: got -1.0, .* at least 0"),
+        ("loss.amount=nan", "loss.amount: got nan"),
+        (
+            "loss={time_to_event: 0, amount: 0, tweedie: 0, count: 0, next_event: 0}",
+            "loss: got {.* more than 0",
+        ),
+        ("data.encoding.max_events=0", "encoding.max_events: got 0, .* at least 1"),
+        ("data.encoding.history_days=0", "encoding.history_days: got 0"),
+    ],
+)
+def test_a_number_that_nothing_can_be_fitted_with_is_named(
+    quiet: tuple[str, ...], override: str, message: str
+) -> None:
+    """Key, value and limit, before anything is prepared or fitted."""
+    settings = composed("train", "data=simulated", *quiet, override)
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        RunConfig.from_plain(plain(settings))
 
 
 @pytest.mark.filterwarnings("ignore:GPU available but not used")

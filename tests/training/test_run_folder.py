@@ -45,6 +45,12 @@ def test_auto_starts_anew_where_there_is_nothing_to_go_on_with(tmp_path: Path) -
     assert (run.path, run.is_resumed) == (tmp_path / "new", False)
 
 
+def test_what_names_no_run_is_refused(tmp_path: Path) -> None:
+    """A truth value is what Hydra makes of resume=true."""
+    with pytest.raises(ConfigError, match=r"^resume: got True, .* auto"):
+        open_run({"seed": 1}, run_dir=tmp_path / "run", resume=True)
+
+
 def test_a_named_run_must_be_of_this_very_configuration(tmp_path: Path) -> None:
     """Weights of another model are never gone on with."""
     path = killed_run(tmp_path, "named", CONFIG)
