@@ -14,6 +14,7 @@ from holdfast.plain import to_plain
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 MAX_HORIZON_DAYS = 3_650
+MAX_LOOKBACK_DAYS = 36_500
 
 FieldKind = Literal["categorical", "numeric", "money"]
 AttributeKind = Literal["categorical", "numeric"]
@@ -108,8 +109,9 @@ class Schema:
         _check_names("schema.targets", [target.name for target in self.targets])
         if not self.activity:
             raise ConfigError("schema.activity", self.activity, "at least one event type is needed")
-        if self.lookback_days < 1:
-            raise ConfigError("schema.lookback_days", self.lookback_days, "it must be at least 1")
+        if not 1 <= self.lookback_days <= MAX_LOOKBACK_DAYS:
+            limit = f"it must lie between 1 and {MAX_LOOKBACK_DAYS}"
+            raise ConfigError("schema.lookback_days", self.lookback_days, limit)
         for target in self.targets:
             self._check_target(target)
 

@@ -6,6 +6,7 @@ are applied in :mod:`training.cutoffs`.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -179,6 +180,11 @@ class DataConfig:
         Raises:
             ConfigError: Naming the key, its value and the limit.
         """
+        if not re.fullmatch(r"\w[\w .-]*", self.name):
+            limit = "it names folders: letters, digits, spaces, dots, - and _ alone, such as my_shop"
+            raise ConfigError("data.name", self.name, limit)
+        if not self.targets:
+            raise ConfigError("data.targets", self.targets, "at least one target is needed")
         check_time_zone("data.time_zone", self.time_zone)
         if not self.sources:
             raise ConfigError("data.sources", self.sources, "at least one source table is needed")

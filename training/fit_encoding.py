@@ -15,7 +15,7 @@ from holdfast.encoding.readouts import feature_names
 from holdfast.encoding.scaling import signed_log
 from holdfast.errors import ConfigError
 from holdfast.histories import AttributeVersions, CodedColumn, Histories
-from holdfast.schema import MICROSECONDS_PER_DAY, Schema
+from holdfast.schema import MAX_LOOKBACK_DAYS, MICROSECONDS_PER_DAY, Schema
 from holdfast.vocabulary import FIRST_REAL_ID, Vocabulary
 from training.pages import in_parts, release
 
@@ -55,9 +55,13 @@ class EncodingSettings:
         """
         least = {"max_events": 1, "history_days": 1, "max_categories": 1, "min_count": 1}
         least |= {"max_counted_types": 0, "num_last_types": 0, "num_bins": 2}
-        for name, limit in least.items():
-            if getattr(self, name) < limit:
-                raise ConfigError(f"encoding.{name}", getattr(self, name), f"it must be at least {limit}")
+        for name, fewest in least.items():
+            if getattr(self, name) < fewest:
+                limit = f"it must be at least {fewest}"
+                raise ConfigError(f"encoding.{name}", getattr(self, name), limit)
+        if self.history_days > MAX_LOOKBACK_DAYS:
+            limit = f"it must be at most {MAX_LOOKBACK_DAYS}"
+            raise ConfigError("encoding.history_days", self.history_days, limit)
         if list(self.windows_days) != sorted(set(self.windows_days)) or min(self.windows_days, default=1) < 1:
             raise ConfigError("encoding.windows_days", self.windows_days, "it must be ascending and positive")
 

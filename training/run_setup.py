@@ -47,8 +47,16 @@ def plain(settings: DictConfig) -> dict[str, Any]:
 
 
 def prepared(config: DataConfig, store_dir: Path, console: Console) -> HistoryStore:
-    """Prepare a data set where its store is not up to date, with progress and a summary."""
-    return prepare_shown(config, store_dir=store_dir, console=console)
+    """Prepare a data set where its store is not up to date, with progress and a summary.
+
+    Raises:
+        ConfigError: The simulator's truth, which judging will ask for, is not there.
+    """
+    store = prepare_shown(config, store_dir=store_dir, console=console)
+    if config.truth is not None and not Path(config.truth.path).is_file():
+        limit = "the simulator's truth must lie there, or truth be null: judging asks for it"
+        raise ConfigError("data.truth.path", config.truth.path, limit)
+    return store
 
 
 def loggers(settings: DictConfig) -> list[Logger]:

@@ -14,10 +14,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from holdfast.errors import DataError, RunError
+from holdfast.errors import ConfigError, DataError, RunError
 from training.data_config import DataConfig
 from training.prepare import prepare, prepare_shown, simulated_folder
 from training.prepare_summary import summary
+from training.run_setup import prepared
 from training.store import HistoryStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -206,6 +207,14 @@ def test_a_simulated_set_is_made_where_its_sources_are(tmp_path: Path) -> None:
     steps.clear()
     prepare(config, store_dir=tmp_path / "store", progress=lambda step, _: steps.append(step))
     assert steps == []
+
+
+def test_a_truth_that_is_not_there_is_missed_before_a_fit(tmp_path: Path) -> None:
+    """Judging, hours later, would be the first to ask for it; preparing alone does not need it."""
+    config = shop_config(tmp_path, truth={"path": str(tmp_path / "truth.parquet")})
+    prepare(config, store_dir=tmp_path / "store")
+    with pytest.raises(ConfigError, match=r"^data\.truth\.path: got '.*truth\.parquet', .* judging asks"):
+        prepared(config, tmp_path / "store", Console(quiet=True))
 
 
 def test_a_simulation_that_cannot_be_written_is_named(tmp_path: Path) -> None:

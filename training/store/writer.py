@@ -5,6 +5,7 @@ It deliberately does not know SQL, where rows come from, or how rows become colu
 
 import shutil
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from holdfast.errors import DataError
@@ -66,7 +67,8 @@ def _index(
     observed_from = events.first_us if config.observed_from_us is None else config.observed_from_us
     observed_until = events.last_us if config.observed_until_us is None else config.observed_until_us
     if observed_until < observed_from:
-        limit = f"it must not lie before observed_from or the first event ({observed_from} µs)"
+        since = datetime.fromtimestamp(observed_from // 1_000_000, UTC).isoformat()
+        limit = f"it must not lie before observed_from or the first event ({since})"
         raise DataError("data.observed_until", config.observed_until, limit)
     return StoreIndex(
         form=FORM,

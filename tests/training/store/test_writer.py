@@ -272,6 +272,7 @@ def test_observed_span_can_be_declared_but_not_reversed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="must not lie before") as caught:
         stored(tmp_path, {"events": shop_events()}, observed_until="2023-01-01")
     assert caught.value.field == "data.observed_until"
+    assert "(2024-01-01T12:00:00+00:00)" in caught.value.limit
 
 
 def test_a_customer_with_100_000_events(tmp_path: Path) -> None:
