@@ -20,7 +20,7 @@ from holdfast.errors import RunError
 from serving.administration import Administration
 from serving.cores import num_cores
 from serving.recording import EMPTY, Snapshot, added
-from serving.server import write_port
+from serving.server import forget_port, write_port
 from serving.settings import Settings
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -242,8 +242,7 @@ async def supervise(settings: Settings) -> None:
             stopped.cancel()
             await group.stop()
             await administration.stop()
-            if settings.port_file is not None:
-                settings.port_file.unlink(missing_ok=True)
+            forget_port(settings.port_file)
 
 
 def _reserved(host: str, port: int) -> socket.socket:

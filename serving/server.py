@@ -226,8 +226,7 @@ async def serve(settings: Settings) -> None:
     finally:
         stopped.cancel()
         await server.stop(settings.grace_seconds)
-        if settings.port_file is not None:
-            settings.port_file.unlink(missing_ok=True)
+        forget_port(settings.port_file)
 
 
 def write_port(path: Path, port: int) -> None:
@@ -236,9 +235,19 @@ def write_port(path: Path, port: int) -> None:
     Raises:
         RunError: It cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    # Not with_name(), which a path that ends in a dot has none of.
+    partial = path.parent / f"{path.name}.{os.getpid()}"
     try:
         partial.write_text(f"{port}\n", encoding="ascii")
         partial.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
         raise RunError(f"cannot write the port file {path}: {error.strerror}") from error
+
+
+def forget_port(path: Path | None) -> None:
+    """Remove the file, as far as it is one: whatever else lies there was never ours."""
+    if path is not None:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)

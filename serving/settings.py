@@ -14,6 +14,11 @@ from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, Settings
 from holdfast.errors import ConfigError
 from holdfast.wire import Limits
 
+LARGEST = 2**31 - 1
+"""What fits into the whole numbers of gRPC and of the interface."""
+LONGEST_SECONDS = 2_000_000.0
+"""What gRPC and event loops can still count, some three weeks."""
+
 
 class Settings(BaseSettings):
     """Everything that a server can be told."""
@@ -31,7 +36,7 @@ class Settings(BaseSettings):
     artifact: Path
     """Folder of the artifact."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on: loopback unless told otherwise."""
 
     port: int = Field(default=50051, ge=0, le=65_535)
@@ -43,7 +48,7 @@ class Settings(BaseSettings):
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     """Port of metrics and probes over HTTP; 0 takes a free one, by default there is none."""
 
-    metrics_host: str = "127.0.0.1"
+    metrics_host: str = Field(default="127.0.0.1", min_length=1)
     """Address that it listens on: loopback unless told otherwise."""
 
     schema_fingerprint: str = ""
@@ -61,34 +66,34 @@ class Settings(BaseSettings):
     budget_events: int | None = Field(default=None, ge=8, le=2**20)
     """Padded events of one run of the graph; by default what a measurement at the start finds best."""
 
-    max_queued_events: int = Field(default=1_048_576, ge=1)
+    max_queued_events: int = Field(default=1_048_576, ge=1, le=LARGEST)
     """Padded events that wait to be scored; what would exceed them is refused with RESOURCE_EXHAUSTED.
 
     It bounds memory, some tens of megabytes; the time that a request waits is bounded by its deadline.
     """
 
-    default_deadline_seconds: float = Field(default=30.0, gt=0)
+    default_deadline_seconds: float = Field(default=30.0, gt=0, le=LONGEST_SECONDS)
     """Deadline of a request that comes without one."""
 
-    max_connection_age_seconds: float | None = Field(default=None, gt=0)
+    max_connection_age_seconds: float | None = Field(default=None, gt=0, le=LONGEST_SECONDS)
     """When a connection is asked to be opened anew; by default never, of several processes after a minute."""
 
-    max_customers: int = Field(default=1_024, ge=1)
+    max_customers: int = Field(default=1_024, ge=1, le=LARGEST)
     """Most customers of one request."""
 
-    max_events_per_customer: int = Field(default=100_000, ge=1)
+    max_events_per_customer: int = Field(default=100_000, ge=1, le=LARGEST)
     """Most events of one customer; a customer with more is refused, the others are scored."""
 
-    max_events: int = Field(default=1_048_576, ge=1)
+    max_events: int = Field(default=1_048_576, ge=1, le=LARGEST)
     """Most events of one request."""
 
-    max_message_bytes: int = Field(default=32 * 1_024 * 1_024, ge=1_024, le=2**31 - 1)
+    max_message_bytes: int = Field(default=32 * 1_024 * 1_024, ge=1_024, le=LARGEST)
     """Largest request in bytes."""
 
-    max_metadata_bytes: int = Field(default=16_384, ge=1_024, le=2**31 - 1)
+    max_metadata_bytes: int = Field(default=16_384, ge=1_024, le=LARGEST)
     """Largest metadata of a request in bytes."""
 
-    grace_seconds: float = Field(default=20.0, ge=0)
+    grace_seconds: float = Field(default=20.0, ge=0, le=LONGEST_SECONDS)
     """How long requests in flight may take to end after SIGTERM or SIGINT."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

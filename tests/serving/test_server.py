@@ -217,11 +217,21 @@ async def test_a_signal_while_loading_ends_the_server(
     gate.set()
 
 
-async def test_a_port_file_that_cannot_be_written_is_said(artifact_folder: Path, tmp_path: Path) -> None:
-    """Whoever waits for the file would wait for ever."""
-    settings = Settings(artifact=artifact_folder, port=0, port_file=tmp_path / "none" / "port")
+def names_in(folder: Path) -> list[str]:
+    """Return what lies in a folder."""
+    return [path.name for path in folder.iterdir()]
+
+
+@pytest.mark.parametrize("name", ["none/port", "folder", ""])
+async def test_a_port_file_that_cannot_be_written_is_said(
+    artifact_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Whoever waits for the file would wait for ever; nothing of it is left, and a folder stays."""
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(RunError, match="port file"):
-        await soon(serve(settings))
+        await soon(serve(Settings(artifact=artifact_folder, port=0, port_file=Path(name))))
+    assert names_in(tmp_path) == ["folder"]
 
 
 def run_server(*flags: str) -> "subprocess.Popen[str]":
