@@ -7,6 +7,7 @@ server, so the numbers are the same. A run that was killed goes on where it stoo
 import argparse
 import hashlib
 import json
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,8 +121,7 @@ def score_file(
     tables = {"events": _scan(events)}
     if customers is not None:
         tables["customers"] = _scan(customers)
-    if out.resolve() in {path.resolve() for path in (events, customers) if path is not None}:
-        raise ConfigError("out", str(out), "it must be another file than those that are read")
+    _check_place(out, read=[path for path in (events, customers) if path is not None])
     id_type = _id_type(tables)
     num_parts = max(1, -(-_height(tables["events"], events) // events_per_part))
     job = {
@@ -171,10 +171,36 @@ def _score_chunk(
     ids = tabled.customer_ids[start:end]
     if not finished.has_chunk(part, chunk, ids):
         histories = tabled.histories.take(np.arange(start, end))
-        # Typed, since a part may be empty, and all parts are joined.
-        id_column = pl.Series(ids, dtype=id_type, strict=True)
+        id_column = _typed(ids, id_type)
         finished.write_chunk(part, chunk, score_frame(artifact, histories, id_column, as_of_us=as_of_us))
     return end - start
+
+
+def _check_place(out: Path, *, read: Sequence[Path]) -> None:
+    """Refuse a result that could not be put into place, or in the place of what it is made of.
+
+    Raises:
+        ConfigError: Naming the place.
+    """
+    # Not resolve(), which raises where links lead round in a circle.
+    if os.path.realpath(out) in {os.path.realpath(path) for path in read}:
+        raise ConfigError("out", str(out), "it must be another file than those that are read")
+    if out.is_dir():
+        raise ConfigError("out", str(out), "it must be a file, and a folder lies there")
+
+
+def _typed(ids: Sequence[Any], id_type: pl.DataType) -> pl.Series:
+    """Return ids as a column of the result's type: a part may be empty, and all parts are joined.
+
+    Raises:
+        DataError: One of them is none of that type.
+    """
+    try:
+        return pl.Series(ids, dtype=id_type, strict=True)
+    except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
+        reason = str(error).splitlines()[0]
+        limit = f"all ids of the result must fit into {id_type}"
+        raise DataError("customer_id", reason, limit) from error
 
 
 def _in_order(

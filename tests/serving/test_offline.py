@@ -136,6 +136,31 @@ def test_ids_of_different_widths_meet_in_one_part(artifact: Artifact, tmp_path: 
     assert pl.read_parquet(files["out"]).height == len(ids)
 
 
+@pytest.mark.parametrize(
+    ("ids", "others", "said"),
+    [
+        (pl.Series([2**64 - 1], dtype=pl.UInt64), pl.Series([-5], dtype=pl.Int64), "-5.*UInt64"),
+        (pl.Series([2**100], dtype=pl.Int128), pl.Series([1], dtype=pl.Int64), f"{2**100}.*Int64"),
+    ],
+    ids=["unsigned", "wide"],
+)
+def test_an_id_that_the_result_cannot_hold_is_named(
+    artifact: Artifact, files: dict[str, Path], ids: pl.Series, others: pl.Series, said: str
+) -> None:
+    """Where numbers of several widths have no column in common."""
+    events = pl.DataFrame({"customer_id": ids, "occurred_at": [START_US], "event_type": ["visit"]})
+    events.write_parquet(files["events"])
+    pl.DataFrame({"customer_id": others, "age": [5.0]}).write_parquet(files["customers"])
+    with pytest.raises(DataError, match=f"^customer_id: got .*{said}"):
+        score(artifact, files)
+
+
+def test_a_link_that_leads_round_in_a_circle_is_said(artifact: Artifact, files: dict[str, Path]) -> None:
+    """As any other place where nothing can be written, or is simply replaced."""
+    files["out"].symlink_to(files["out"])
+    assert score(artifact, files).height > 0
+
+
 def test_an_empty_file_gives_an_empty_table_with_all_columns(
     artifact: Artifact, files: dict[str, Path]
 ) -> None:
@@ -250,6 +275,7 @@ def test_bad_input_is_one_line_and_leaves_the_old_result(
         ({"time_zone": "Mars/Olympus"}, "IANA name"),
         ({"artifact": "nowhere"}, "manifest.json"),
         ({"out": "nowhere/out.parquet"}, "cannot write nowhere/out.parquet"),
+        ({"out": str(ROOT)}, "it must be a file, and a folder lies there"),
     ],
 )
 def test_a_wrong_flag_is_one_line(
