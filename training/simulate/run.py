@@ -4,7 +4,9 @@ It deliberately does not know how a block is made. At no time are more rows in m
 ``blocks_per_part`` blocks has.
 """
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from training.simulate.block import Block, num_blocks, simulate_block, work_of
 from training.simulate.config import SimulationConfig
 
 PARAMETERS_FILE = "parameters.json"
+_UNFINISHED, _REPLACED = ".unfinished", ".replaced"
 FORMAT = 1
 """Raised when the same configuration gives other rows than before."""
 
@@ -63,6 +66,12 @@ def simulate(
     """
     out = Path(out)
     _refuse_existing(out, overwrite=overwrite)
+    with _only_simulator(out):
+        return _simulate(config, out, progress)
+
+
+def _simulate(config: SimulationConfig, out: Path, progress: Progress | None) -> SimulationResult:
+    """Simulate in the place of what lies there; for who holds :func:`_only_simulator`."""
     total, done = work_of(config), 0
 
     def advance(work: int) -> None:
@@ -93,9 +102,12 @@ def ensure_simulated(
         RunError: The tables cannot be written.
     """
     out = Path(out)
-    if _described(out) == _description(config) and _is_whole(out):
+    if _is_simulated(config, out):
         return read_result(out)
-    return simulate(config, out, overwrite=True, progress=progress)
+    _refuse_existing(out, overwrite=True)
+    with _only_simulator(out):
+        # Another run may have made it meanwhile, and may be reading it by now.
+        return read_result(out) if _is_simulated(config, out) else _simulate(config, out, progress)
 
 
 def read_result(out: Path) -> SimulationResult:
@@ -152,14 +164,36 @@ class _Parts:
 
 
 @contextmanager
+def _only_simulator(out: Path) -> Iterator[None]:
+    """Hold the right to simulate there; wait while another process does, and remove what a killed one left.
+
+    Raises:
+        RunError: The folder above cannot be made or opened.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        # The folder itself is locked, so that no file has to lie beside the simulation for ever.
+        lock = os.open(out.parent, os.O_RDONLY)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be made ({error})") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in out.parent.iterdir():
+            if left.name.startswith(f".{out.name}.") and left.suffix in {_UNFINISHED, _REPLACED}:
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
 def _complete_or_nothing(out: Path) -> Iterator[Path]:
     """Give a folder beside ``out`` that takes its name at the end, and vanishes on an error."""
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".unfinished", dir=out.parent))
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=_UNFINISHED, dir=out.parent))
     except OSError as error:
         raise RunError(f"{out}: cannot be made ({error})") from error
-    retired = folder.with_suffix(".replaced")
+    retired = folder.with_suffix(_REPLACED)
     try:
         folder.chmod(0o755)
         yield folder
@@ -185,6 +219,11 @@ def _refuse_existing(out: Path, *, overwrite: bool) -> None:
         raise ConfigError(
             "simulate.out", str(out), "only an earlier simulation or an empty folder is replaced"
         )
+
+
+def _is_simulated(config: SimulationConfig, out: Path) -> bool:
+    """Return whether a whole simulation of these very values lies there."""
+    return _described(out) == _description(config) and _is_whole(out)
 
 
 def _is_whole(out: Path) -> bool:

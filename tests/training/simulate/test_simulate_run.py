@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -115,6 +116,24 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RunError, match="no complete simulation"):
         read_result(tmp_path / "out")
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """A kill runs no clean-up; without it every killed simulation would stay for ever."""
+    for name in (".out.abc.unfinished", ".out.abc.replaced", ".output.abc.unfinished"):
+        (tmp_path / name / "events").mkdir(parents=True)
+    simulate(small("retailer"), tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", ".output.abc.unfinished"}
+
+
+def test_two_runs_at_once_make_one_simulation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one waits and takes what is there: to replace it would pull it from under the first."""
+    made, original = [], run._simulate
+    monkeypatch.setattr(run, "_simulate", lambda *given: made.append(given) or original(*given))
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda _: ensure_simulated(small("retailer"), tmp_path / "out"), range(2)))
+    assert found[0] == found[1]
+    assert len(made) == 1
 
 
 def test_an_interrupted_replacement_keeps_the_earlier_one(tmp_path: Path) -> None:
