@@ -52,7 +52,7 @@ def evaluate_run(run: Path, *, config: EvaluationConfig, console: Console) -> Ev
 def main(settings: DictConfig) -> None:
     """Judge the run that the command line names and show the figures."""
     values = plain(settings)
-    run = Path(values.pop("run"))
+    run = Path(str(values.pop("run")))
     config = from_plain(EvaluationConfig, values, where="evaluation")
     console = wide_console()
     result = evaluate_run(run, config=config, console=console)

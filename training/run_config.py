@@ -48,6 +48,9 @@ class RunConfig:
         Raises:
             ConfigError: A key is unknown, missing, of another type or out of range.
         """
+        for key in ("data", "evaluation", "model", "optimiser", "batching", "loss", "blend"):
+            if key not in settings:
+                raise ConfigError(key, None, "this key is needed")
         own = from_plain(
             _Own, {key: settings[key] for key in ("seed", "compile") if key in settings}, where=""
         )

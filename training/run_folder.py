@@ -16,6 +16,7 @@ from training.whole_file import write_whole
 FINGERPRINT_NAME = "fingerprint.txt"
 SETTINGS_NAME = "settings.json"
 FINISHED_NAME = "finished.txt"
+_LEFT_LIMIT = "it must be what a run of training.train left there"
 _WHERE = ("run_dir", "artifact_dir", "resume", "show_progress", "logger")
 """Keys that say where and how to look, not what is computed."""
 
@@ -59,10 +60,10 @@ def open_run(config: dict[str, Any], *, run_dir: Path, resume: object) -> RunFol
         RunError: The folder cannot be written.
     """
     fingerprint = fingerprint_of(config)
-    if resume is not None and not isinstance(resume, str):
+    if isinstance(resume, bool):
         raise ConfigError("resume", resume, "it must be auto, null or the folder of an earlier run")
     if resume is not None and resume != "auto":
-        return _named(Path(resume), fingerprint)
+        return _named(Path(str(resume)), fingerprint)
     if resume == "auto":
         found = [path for path in _unfinished(run_dir.parent, fingerprint) if path != run_dir]
         if found:
@@ -86,8 +87,9 @@ def read_settings(run: Path) -> dict[str, Any]:
     try:
         settings = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ArtifactError(path, "it must be what a run of training.train left there") from error
-    assert isinstance(settings, dict)
+        raise ArtifactError(path, _LEFT_LIMIT) from error
+    if not isinstance(settings, dict):
+        raise ArtifactError(path, _LEFT_LIMIT)
     return settings
 
 

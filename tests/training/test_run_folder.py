@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.errors import ConfigError, RunError
+from holdfast.errors import ArtifactError, ConfigError, RunError
 from training.fitting import CHECKPOINT_NAME, WEIGHED_FOLDER
-from training.run_folder import open_run
+from training.run_folder import open_run, read_settings
 
 CONFIG = {"seed": 1, "model": {"width": 8}, "run_dir": "a", "resume": None}
 
@@ -43,6 +43,20 @@ def test_auto_starts_anew_where_there_is_nothing_to_go_on_with(tmp_path: Path) -
     """The same command serves the first start and every restart."""
     run = open_run(CONFIG, run_dir=tmp_path / "new", resume="auto")
     assert (run.path, run.is_resumed) == (tmp_path / "new", False)
+
+
+def test_settings_of_something_else_are_refused(tmp_path: Path) -> None:
+    """Whatever JSON lies there."""
+    (tmp_path / "settings.json").write_text("[1]")
+    with pytest.raises(ArtifactError, match=r"what a run of training\.train left"):
+        read_settings(tmp_path)
+
+
+def test_a_folder_may_be_called_by_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hydra reads resume=2024 as a number."""
+    monkeypatch.chdir(tmp_path)
+    open_run({"seed": 1}, run_dir=Path("2024"), resume=None)
+    assert open_run({"seed": 1}, run_dir=Path("other"), resume=2024).path == Path("2024")
 
 
 def test_what_names_no_run_is_refused(tmp_path: Path) -> None:

@@ -14,13 +14,15 @@ from rich.console import Console
 
 from holdfast.errors import ArtifactError
 from training.entry import CONFIG_DIR, run_entry, wide_console
+from training.evaluation.result import FORM
 from training.export import ArtifactName, source_revision
+from training.prepare import prepare_shown
 from training.publishing import REPOSITORY, RESULT_NAME, report_context
 from training.report.comparison import read_comparison
 from training.report.page import write_report
 from training.run_config import RunConfig
 from training.run_folder import read_settings
-from training.run_setup import plain, prepared
+from training.run_setup import plain
 from training.task import Task
 
 
@@ -44,8 +46,11 @@ def report_run(run: Path, *, comparison: Path | None, out: Path | None, console:
         result = json.loads((run / RESULT_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ArtifactError(run / RESULT_NAME, f"it cannot be read: {error}") from error
+    form = result.get("form") if isinstance(result, dict) else None
+    if form != FORM:
+        raise ArtifactError(run / RESULT_NAME, f"it must be a result of form {FORM}; this is form {form}")
     config, now = RunConfig.from_plain(settings), datetime.now(UTC)
-    store = prepared(config.data, Path(settings["store_dir"]), console)
+    store = prepare_shown(config.data, store_dir=Path(settings["store_dir"]), console=console)
     task = Task.of(config.data, store)
     name = ArtifactName(
         name=task.name, version="", created_at=now, source_revision=source_revision(REPOSITORY)
@@ -59,9 +64,9 @@ def report_run(run: Path, *, comparison: Path | None, out: Path | None, console:
 def main(settings: DictConfig) -> None:
     """Write the report of the run that the command line names."""
     values = plain(settings)
-    comparison, out = (Path(values[key]) if values[key] else None for key in ("comparison", "out"))
+    comparison, out = (Path(str(values[key])) if values[key] else None for key in ("comparison", "out"))
     console = wide_console()
-    page = report_run(Path(values["run"]), comparison=comparison, out=out, console=console)
+    page = report_run(Path(str(values["run"])), comparison=comparison, out=out, console=console)
     console.print(f"report: {page}", soft_wrap=True)
 
 

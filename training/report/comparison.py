@@ -59,7 +59,9 @@ def read_comparison(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ArtifactError(path, f"it cannot be read as a comparison: {error}") from error
     form = plain.get("form") if isinstance(plain, dict) else None
-    if form != FORM or "judged" not in plain:
+    if not isinstance(plain, dict) or "judged" not in plain:
+        raise ArtifactError(path, "it must be the comparison.json of training.compare")
+    if form != FORM:
         raise ArtifactError(path, f"it must be a comparison of form {FORM}; this is form {form}")
     return cast("dict[str, Any]", plain)
 

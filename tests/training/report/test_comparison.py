@@ -61,9 +61,9 @@ def test_page_shows_it() -> None:
     [
         (None, "cannot be read"),
         ("{", "cannot be read"),
-        ("[]", "this is form None"),
+        ("[]", "it must be the comparison.json"),
         (json.dumps({"form": 2, "judged": []}), "this is form 2"),
-        (json.dumps({"form": 1}), "form 1"),
+        (json.dumps({"form": 1}), "it must be the comparison.json"),
     ],
 )
 def test_what_is_no_comparison_is_refused(tmp_path: Path, text: str | None, said: str) -> None:
