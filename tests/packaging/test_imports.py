@@ -86,7 +86,7 @@ def test_the_client_imports_nothing_heavy(tmp_path: Path) -> None:
     [
         ("holdfast", HEAVY | {"training", "serving"}),
         ("serving", NOT_IN_SERVING | {"training"}),
-        ("training", {"serving"}),
+        pytest.param("training", {"serving"}, marks=pytest.mark.long),
     ],
 )
 def test_importing_every_module_does_nothing(package: str, unwanted: set[str], tmp_path: Path) -> None:

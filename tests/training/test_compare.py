@@ -47,6 +47,7 @@ def run(folder: Path, command: str, *overrides: str) -> dict:
     return result
 
 
+@pytest.mark.long
 def test_a_comparison_is_made_once_and_taken_up_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ def weights(model: FittedModel) -> dict[str, torch.Tensor]:
     return model.model.state_dict()
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_bits(fitted: FittedModel, tmp_path: Path) -> None:
     """Two runs of one configuration end in identical weights and calibration; another seed does not."""
     again = fit(TASK, tiny_config(), trainer=quiet_trainer(tmp_path), folder=tmp_path)

@@ -30,7 +30,10 @@ CALIBRATION = Calibration(
 )
 
 
-@pytest.fixture(scope="module", params=["transformer", "gru", pytest.param("none", marks=pytest.mark.long)])
+@pytest.fixture(
+    scope="module",
+    params=["gru", *(pytest.param(name, marks=pytest.mark.long) for name in ("transformer", "none"))],
+)
 def exported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[ScoringGraph, Path]:
