@@ -10,6 +10,8 @@ from report_pages import context_of, look_of, result_of, schema_of
 
 from training.report import write_report
 
+pytestmark = pytest.mark.long
+
 A4_WIDTH = 680
 """Of the printed area, in CSS pixels."""
 
