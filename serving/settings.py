@@ -11,11 +11,10 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
 
+from holdfast.arguments import LARGEST
 from holdfast.errors import ConfigError
 from holdfast.wire import Limits
 
-LARGEST = 2**31 - 1
-"""What fits into the whole numbers of gRPC and of the interface."""
 LONGEST_SECONDS = 2_000_000.0
 """What gRPC and event loops can still count, some three weeks."""
 

@@ -203,9 +203,10 @@ class PoolDataset(Dataset[list[MicroBatch]]):
         rng = np.random.default_rng([self._seed, 1, step])
         people = self._pool(step)
         position, cutoff_us = self._draw(people, rng)
-        num_offered = np.bincount(position, minlength=len(people))
+        num_offered = np.bincount(position)
         position, cutoff_us = draw_some(position, cutoff_us, self._config.readouts_per_customer, rng)
-        stands_for = (num_offered / np.maximum(1, np.bincount(position, minlength=len(people))))[position]
+        # Whoever was offered a cutoff has one drawn: nobody is divided by 0 who is looked up.
+        stands_for = num_offered[position] / np.bincount(position)[position]
         # Every process draws the whole pool alike and encodes its own share of it; one without a share
         # encodes somebody who does not count, so that it takes part in the step.
         is_own = position % self._num_ranks == self._rank

@@ -163,13 +163,12 @@ def test_the_file_is_one_file_of_the_agreed_form_and_names_no_path(
         assert trace not in data
 
 
+# The recurrent one: the exporter once froze the length of every further one in a process.
 @pytest.mark.long
+@pytest.mark.parametrize("exported", ["gru"], indirect=True)
 def test_the_same_model_gives_the_same_bytes(exported: tuple[ScoringGraph, Path], tmp_path: Path) -> None:
     """So that a hash in a manifest means the model, not the hour of its export."""
     graph, path = exported
-    # The recurrent one: the exporter once froze the length of every further one in a process.
-    if graph.model.config.encoder != "gru":
-        pytest.skip("one encoder shows it; each further export takes seconds")
     again = tmp_path / "again.onnx"
     export_onnx(graph, spec=graph.model.spec, path=again)
     assert again.read_bytes() == path.read_bytes()

@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from holdfast.errors import ConfigError
 from holdfast.faults import EARLIEST_US
+from holdfast.schema import MICROSECONDS_PER_DAY
 from training.data_config import DataConfig
 
-_DAY_US = 86_400_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -48,7 +48,7 @@ def rolling_origins(config: DataConfig, *, num: int, step_days: int | None) -> l
         ConfigError: One would lie before every time that is taken.
     """
     step = config.schema.max_horizon_days if step_days is None else step_days
-    most = 1 + (min(*config.validation_us, *config.test_us) - EARLIEST_US) // (step * _DAY_US)
+    most = 1 + (min(*config.validation_us, *config.test_us) - EARLIEST_US) // (step * MICROSECONDS_PER_DAY)
     if num > most:
         raise ConfigError("num_origins", num, f"{step} days apart, at most {most} lie after 1971")
     own = Origin(validation=tuple(config.cutoffs.validation), test=tuple(config.cutoffs.test))
