@@ -76,6 +76,9 @@ class Gated:
 
     def hold(self) -> Any:
         """Occupy the worker until the gate is opened, so that what comes next waits in the queue."""
+        # Runs before this one have entered too: not they are waited for.
+        while self.predictor.entered.acquire(blocking=False):
+            pass
         self.predictor.gate.clear()
         first = self.ask(of_length(8, seed=99))
         assert self.predictor.entered.acquire(timeout=WAIT_SECONDS)
