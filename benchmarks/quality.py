@@ -1,7 +1,7 @@
 """How well the default model predicts on each data set: what ``training.compare`` says of it, as figures.
 
 Real data sets are left out, with a line that says so, where their files are absent.
-``python -m benchmarks.quality [--seeds 3] [--data cdnow ...] [key=value ...]``.
+``python -m benchmarks.quality [key=value ...] [--seeds 5] [--data cdnow ...]``.
 """
 
 import argparse
@@ -86,11 +86,14 @@ def figure_of(
 def main() -> None:
     """Measure, print and keep the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="trainings per data set")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings per data set")
     parser.add_argument("--data", nargs="+", default=DATA_SETS, help="data sets; figures of others stay")
     parser.add_argument("--out", default="outputs/quality", help="folder of the comparisons")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, key=value")
     chosen = parser.parse_args()
+    misplaced = [data for data in chosen.data if "=" in data]
+    if misplaced:
+        parser.error(f"--data takes data sets: write {' '.join(misplaced)} before the options")
     console = Console(width=160)
     figures: list[Figure] = []
     for data in chosen.data:

@@ -56,12 +56,16 @@ def _look_back(
     is_eligible: Bool[ndarray, " customer"],
 ) -> None:
     num_types = len(is_end) - 1
+    may_end = is_end.any()
     for customer in range(len(as_of_us)):
         is_active, has_ended = False, False
-        for row in range(offsets[customer], offsets[customer + 1]):
+        # From the newest on: where nothing ends a customer, the first activity in time says it all.
+        for row in range(offsets[customer + 1] - 1, offsets[customer] - 1, -1):
             code = event_type[row]
             code = code if 0 <= code < num_types else num_types
             age_us = as_of_us[customer] - event_us[row]
             is_active |= is_activity[code] and 0 <= age_us < lookback_us
             has_ended |= is_end[code] and age_us >= 0
+            if is_active and not may_end:
+                break
         is_eligible[customer] = is_active and not has_ended

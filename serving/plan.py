@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from holdfast.native import inner, native
+
 LENGTH_STEP = 8
 STEPS_PER_OCTAVE = 16
 """Padded lengths are multiples of 8, above 128 a sixteenth of a power of two apart: few shapes."""
@@ -55,21 +57,20 @@ class RunPlan:
     budget_events: int = DEFAULT_BUDGET_EVENTS
     merge_events: int = DEFAULT_MERGE_EVENTS
     lengths: Int64[ndarray, " length"] = field(init=False, repr=False, compare=False)
-    _padded: Int64[ndarray, " num_events"] = field(init=False, repr=False, compare=False)
+    _place: Int64[ndarray, " num_events"] = field(init=False, repr=False, compare=False)
     _padded_lengths: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Lay out the grid and look up what every number of events is padded to."""
         lengths = length_grid(self.max_events)
         object.__setattr__(self, "lengths", lengths)
-        places = np.searchsorted(lengths, np.arange(self.max_events + 1))
-        object.__setattr__(self, "_padded", lengths[places])
+        object.__setattr__(self, "_place", np.searchsorted(lengths, np.arange(self.max_events + 1)))
         # Asked about every customer of every request, one by one: there a tuple is quicker.
-        object.__setattr__(self, "_padded_lengths", tuple(self._padded.tolist()))
+        object.__setattr__(self, "_padded_lengths", tuple(lengths[self._place].tolist()))
 
     def padded(self, num_events: Int64[ndarray, " customer"]) -> Int64[ndarray, " customer"]:
         """Return what histories of so many events are padded to, at most."""
-        return self._padded.take(num_events, mode="clip")
+        return self.lengths.take(self._place.take(num_events, mode="clip"))
 
     def padded_length(self, num_events: int) -> int:
         """Return what one history is padded to, at most."""
@@ -77,7 +78,7 @@ class RunPlan:
 
     def capacity(self, length: int) -> int:
         """Return how many customers of a padded length a run takes."""
-        return max(1, min(MAX_BATCH, self.budget_events // length))
+        return _capacity(length, self.budget_events)
 
     def runs(self, lengths: Int64[ndarray, " segment"]) -> Sequence[Run]:
         """Form runs of some segments, the longest first.
@@ -92,30 +93,78 @@ class RunPlan:
             return []
         if len(lengths) == 1:
             return [Run(segments=np.zeros(1, dtype=np.int64), length=self.padded_length(int(lengths[0])))]
-        padded = self.padded(lengths)
-        order = np.argsort(-padded, kind="stable")
-        sizes, starts = np.unique(-padded[order], return_index=True)
-        ends = [*starts[1:].tolist(), len(order)]
-        runs: list[Run] = []
-        first, length = 0, 0
-        for size, start, end in zip((-sizes).tolist(), starts.tolist(), ends, strict=True):
-            is_joined = (
-                first < start
-                and end - first <= self.capacity(length)
-                and (end - start) * (length - size) <= self.merge_events
-            )
-            if is_joined:
-                continue
-            if first < start:
-                runs.append(Run(segments=order[first:start], length=length))
-            first, length = start, size
-            capacity = self.capacity(length)
-            while end - first > capacity:
-                runs.append(Run(segments=order[first : first + capacity], length=length))
-                first += capacity
-        if first < len(order):
-            runs.append(Run(segments=order[first:], length=length))
+        order, ends, padded = np.empty((3, len(lengths)), dtype=np.int64)
+        num_runs = np.zeros(1, dtype=np.int64)
+        _form_runs(
+            lengths,
+            self._place,
+            self.lengths,
+            self.budget_events,
+            self.merge_events,
+            order,
+            ends,
+            padded,
+            num_runs,
+        )
+        num = num_runs.item()
+        runs, first = [], 0
+        for end, length in zip(ends[:num].tolist(), padded[:num].tolist(), strict=True):
+            runs.append(Run(segments=order[first:end], length=length))
+            first = end
         return runs
+
+
+@inner
+def _capacity(length: int, budget_events: int) -> int:
+    """Return how many customers of a padded length a run takes."""
+    return max(1, min(MAX_BATCH, budget_events // length))
+
+
+@native("order", "ends", "padded", "num_runs")
+def _form_runs(
+    num_events: Int64[ndarray, " segment"],
+    place_of: Int64[ndarray, " num_events"],
+    lengths: Int64[ndarray, " length"],
+    budget_events: int,
+    merge_events: int,
+    order: Int64[ndarray, " segment"],
+    ends: Int64[ndarray, " segment"],
+    padded: Int64[ndarray, " segment"],
+    num_runs: Int64[ndarray, "1"],
+) -> None:
+    """Write the segments run after run, where in them each run ends, its padded length, and how many."""
+    # A counting sort, the longest first: it keeps the order of those of one padded length.
+    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
+    for segment in range(len(num_events)):
+        starts[len(lengths) - place_of[min(num_events[segment], len(place_of) - 1)]] += 1
+    for rank in range(len(lengths)):
+        starts[rank + 1] += starts[rank]
+    free = starts.copy()
+    for segment in range(len(num_events)):
+        rank = len(lengths) - 1 - place_of[min(num_events[segment], len(place_of) - 1)]
+        order[free[rank]] = segment
+        free[rank] += 1
+    num, first, length = 0, 0, 1
+    for rank in range(len(lengths)):
+        start, end, size = starts[rank], starts[rank + 1], lengths[len(lengths) - 1 - rank]
+        if start == end:
+            continue
+        fits = end - first <= _capacity(length, budget_events)
+        if first < start and fits and (end - start) * (length - size) <= merge_events:
+            continue
+        if first < start:
+            ends[num], padded[num] = start, length
+            num += 1
+        first, length = start, size
+        capacity = _capacity(length, budget_events)
+        while end - first > capacity:
+            first += capacity
+            ends[num], padded[num] = first, length
+            num += 1
+    if first < len(order):
+        ends[num], padded[num] = len(order), length
+        num += 1
+    num_runs[0] = num
 
 
 def length_grid(max_events: int) -> Int64[ndarray, " length"]:

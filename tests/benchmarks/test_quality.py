@@ -1,6 +1,7 @@
 """Figures of quality: what a comparison says, under names that later results are compared by."""
 
 import math
+import sys
 
 import pytest
 
@@ -45,3 +46,16 @@ def test_figures_name_data_target_horizon_model_and_metric() -> None:
     assert math.isnan(by_name["shop: churn 90 d, recency, log_loss"].value)
     share = by_name["shop: churn 90 d, blend, share of the best possible AUROC"]
     assert (share.value, share.goal, share.is_met) == (0.96, 0.95, True)
+
+
+def test_an_override_behind_the_data_sets_is_refused_before_anything_is_trained(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would be taken for one more data set, after the trainings of all others."""
+    from benchmarks import quality
+
+    monkeypatch.setattr(sys, "argv", ["quality", "--data", "cdnow", "threads=1"])
+    with pytest.raises(SystemExit) as stopped:
+        quality.main()
+    assert stopped.value.code == 2
+    assert "write threads=1 before the options" in capsys.readouterr().err
