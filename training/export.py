@@ -98,7 +98,7 @@ def write_artifact(
         ArtifactError: The exported graph does not give what the model gives.
         RunError: The disk is full or the folder cannot be written.
     """
-    partial = folder.with_name(folder.name + ".partial")
+    partial = _partial(folder)
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -120,6 +120,26 @@ def write_artifact(
     except OSError as error:
         raise RunError(f"the artifact {folder} cannot be written: {error.strerror or error}") from error
     return folder
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a place where no artifact could be written, before a model has been fitted for hours.
+
+    Raises:
+        RunError: The folder cannot be written.
+    """
+    partial = _partial(folder)
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        partial.rmdir()
+    except OSError as error:
+        raise RunError(f"the artifact {folder} cannot be written: {error.strerror or error}") from error
+
+
+def _partial(folder: Path) -> Path:
+    """Return where an artifact is put together."""
+    return folder.with_name(folder.name + ".partial")
 
 
 def source_revision(root: Path) -> str:

@@ -63,8 +63,9 @@ class EvaluationConfig:
         Raises:
             ConfigError: Naming the key.
         """
-        if self.num_bootstrap < 0:
-            raise ConfigError("evaluation.num_bootstrap", self.num_bootstrap, "it must be at least 0")
+        if self.num_bootstrap < 0 or self.num_bootstrap == 1:
+            limit = "it must be 0, or at least 2: one resample has no spread"
+            raise ConfigError("evaluation.num_bootstrap", self.num_bootstrap, limit)
         if not 0 <= self.seed < 2**32:
             raise ConfigError("evaluation.seed", self.seed, "it must lie in [0, 2^32)")
         unknown = [name for name in self.baselines if name not in BASELINE_NAMES]

@@ -133,18 +133,18 @@ def company(settings: DictConfig) -> Company:
 
     Raises:
         ConfigError: It asks for several machines, or for what its strategy cannot do.
-        RunError: It asks for devices that are not there.
+        RunError: It asks for devices that are not there, or for what Lightning does not know.
     """
     if settings.trainer.get("num_nodes", 1) != 1:
         raise ConfigError("trainer.num_nodes", settings.trainer.num_nodes, "it must be 1: one machine trains")
-    if settings.trainer.devices == 1 and "strategy" not in settings.trainer:
-        return alone
     try:
         with quiet():
             trainer = instantiate(settings.trainer, logger=False, enable_checkpointing=False)
     except Exception as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise RunError(f"the trainer cannot have these devices: {reason}") from error
+        raise RunError(f"the trainer cannot be made: {reason}") from error
+    if settings.trainer.devices == 1 and "strategy" not in settings.trainer:
+        return alone
     if is_sharded(trainer.strategy):
         check_shardable(ema_decay=settings.optimiser.ema_decay)
     num_processes = int(trainer.num_devices)

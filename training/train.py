@@ -13,6 +13,7 @@ from rich.console import Console
 
 from training.entry import CONFIG_DIR, run_entry, wide_console
 from training.evaluation import EvaluationResult, render_table
+from training.export import check_place
 from training.fitted import FittedModel
 from training.fitting import fit
 from training.judging import judge
@@ -52,6 +53,8 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
     config = RunConfig.from_plain(values)
     run = open_run(values, run_dir=Path(settings.run_dir), resume=settings.resume)
     settings.run_dir = str(run.path)
+    artifact = Path(settings.artifact_dir or run.path / "artifact")
+    check_place(artifact)
 
     store = prepared(config.data, Path(settings.store_dir), console)
     task = Task.of(config.data, store)
@@ -71,7 +74,6 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
     console.print(f"Judging on the {config.evaluation.split} window")
     result = judge(fitted, task, store, config=config.evaluation, truth=config.data.truth)
 
-    artifact = Path(settings.artifact_dir or run.path / "artifact")
     publish(
         fitted, task, store, result, config=config, folder=run.path, artifact=artifact, now=datetime.now(UTC)
     )

@@ -124,7 +124,12 @@ def test_variants_are_judged_on_validation_against_the_default(
             "",
             "num_origins: got 40, but with validation from",
         ),
-        ("training.compare", ["num_replicates=-1"], "", "num_replicates: got -1, but it must be at least 0"),
+        (
+            "training.compare",
+            ["num_replicates=1"],
+            "",
+            "num_replicates: got 1, but it must be 0, or at least 2",
+        ),
         ("training.ablate", ["ablation=bad", "judged=tress"], "other: [seed=3]", "judged: got 'tress'"),
         ("training.ablate", ["ablation=bad"], "default: []", "ablation.variants"),
         ("training.ablate", ["ablation=bad"], "other: [data.currency=USD]", "ablation.variants.other"),

@@ -39,7 +39,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
     ("changes", "message"),
     [
         ({"baselines": ("oracle",)}, r"evaluation\.baselines: got \['oracle'\]"),
-        ({"num_bootstrap": -1}, r"evaluation\.num_bootstrap: got -1, .* at least 0"),
+        ({"num_bootstrap": -1}, r"evaluation\.num_bootstrap: got -1, .* 0, or at least 2"),
+        ({"num_bootstrap": 1}, r"evaluation\.num_bootstrap: got 1, .* 0, or at least 2"),
         ({"seed": -1}, r"evaluation\.seed: got -1, .* 2\^32"),
         ({"seed": 2**32}, r"evaluation\.seed: got 4294967296"),
     ],

@@ -137,6 +137,7 @@ def test_a_file_that_is_no_table_is_one_line(
     ("overrides", "said"),
     [
         (("run_dir=data/events.parquet/run",), ("run folder", "cannot be written")),
+        (("artifact_dir=data/events.parquet/artifact",), ("the artifact data/", "cannot be written")),
         (("store_dir=data",), ("data",)),
         (("resume=nowhere",), ("resume", "nowhere")),
         (("+model.widht=3",), ("model", "widht")),
@@ -145,6 +146,8 @@ def test_a_file_that_is_no_table_is_one_line(
         (("seed=-1",), ("seed: got -1",)),
         (("batching.event_budget=-1",), ("batching.event_budget", "-1")),
         (("evaluation.baselines=[oracle]",), ("evaluation.baselines", "oracle", "recency")),
+        (("trainer.precision=half",), ("trainer", "'half'", "32-true")),
+        (("trainer.accelerator=abacus",), ("trainer", "'abacus'", "cpu")),
     ],
     ids=lambda value: value[0],
 )

@@ -82,8 +82,9 @@ class Judging:
         """
         if not 0 <= self.margin < math.inf:
             raise ConfigError("margin", self.margin, "it must be a number, at least 0")
-        if self.num_replicates < 0:
-            raise ConfigError("num_replicates", self.num_replicates, "it must be at least 0")
+        if self.num_replicates < 0 or self.num_replicates == 1:
+            limit = "it must be 0, or at least 2: one resample has no spread"
+            raise ConfigError("num_replicates", self.num_replicates, limit)
 
 
 def combine(schema: Schema, sittings: Sequence[Sitting], judging: Judging) -> list[TargetComparison]:
