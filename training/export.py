@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as library_version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def write_artifact(
         ArtifactError: The exported graph does not give what the model gives.
         RunError: The disk is full or the folder cannot be written.
     """
-    partial = _partial(folder)
+    partial = folder.with_name(folder.name + ".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -128,18 +129,12 @@ def check_place(folder: Path) -> None:
     Raises:
         RunError: The folder cannot be written.
     """
-    partial = _partial(folder)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        partial.rmdir()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent):
+            pass
     except OSError as error:
         raise RunError(f"the artifact {folder} cannot be written: {error.strerror or error}") from error
-
-
-def _partial(folder: Path) -> Path:
-    """Return where an artifact is put together."""
-    return folder.with_name(folder.name + ".partial")
 
 
 def source_revision(root: Path) -> str:
