@@ -68,10 +68,6 @@ class RunPlan:
         # Asked about every customer of every request, one by one: there a tuple is quicker.
         object.__setattr__(self, "_padded_lengths", tuple(lengths[self._place].tolist()))
 
-    def padded(self, num_events: Int64[ndarray, " customer"]) -> Int64[ndarray, " customer"]:
-        """Return what histories of so many events are padded to, at most."""
-        return self.lengths.take(self._place.take(num_events, mode="clip"))
-
     def padded_length(self, num_events: int) -> int:
         """Return what one history is padded to, at most."""
         return self._padded_lengths[min(num_events, self.max_events)]

@@ -24,6 +24,7 @@ from training.data_config import TruthConfig
 from training.evaluation import TRUTH, EvaluationResult, evaluate
 from training.evaluation.closer import look_closer
 from training.fitted import FittedModel
+from training.metrics.bootstrap import check_num_replicates
 from training.model import RawOutputs
 from training.model.graph import answer
 from training.outcomes import Outcomes, Predictions
@@ -63,9 +64,7 @@ class EvaluationConfig:
         Raises:
             ConfigError: Naming the key.
         """
-        if self.num_bootstrap < 0 or self.num_bootstrap == 1:
-            limit = "it must be 0, or at least 2: one resample has no spread"
-            raise ConfigError("evaluation.num_bootstrap", self.num_bootstrap, limit)
+        check_num_replicates("evaluation.num_bootstrap", self.num_bootstrap)
         if not 0 <= self.seed < 2**32:
             raise ConfigError("evaluation.seed", self.seed, "it must lie in [0, 2^32)")
         unknown = [name for name in self.baselines if name not in BASELINE_NAMES]

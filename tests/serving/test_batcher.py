@@ -67,7 +67,7 @@ class Queue:
         return Part(
             asked=AskedHistories(histories=histories),
             as_of_us=np.full(len(lengths), AS_OF_US, dtype=np.int64),
-            padded_events=int(self.predictor.plan.padded(np.array(lengths)).sum()),
+            padded_events=sum(map(self.predictor.plan.padded_length, lengths)),
             sent_events=sum(lengths),
             is_large=is_large,
             is_wanted=lambda: True,

@@ -34,7 +34,7 @@ from training.evaluation.questions import (
     unit_of,
 )
 from training.evaluation.table import COLUMNS
-from training.metrics.bootstrap import Bootstrap, Sample
+from training.metrics.bootstrap import Bootstrap, Sample, check_num_replicates
 from training.outcomes import Outcomes, Predictions
 from training.splits import iso
 
@@ -82,9 +82,7 @@ class Judging:
         """
         if not 0 <= self.margin < math.inf:
             raise ConfigError("margin", self.margin, "it must be a number, at least 0")
-        if self.num_replicates < 0 or self.num_replicates == 1:
-            limit = "it must be 0, or at least 2: one resample has no spread"
-            raise ConfigError("num_replicates", self.num_replicates, limit)
+        check_num_replicates("num_replicates", self.num_replicates)
 
 
 def combine(schema: Schema, sittings: Sequence[Sitting], judging: Judging) -> list[TargetComparison]:

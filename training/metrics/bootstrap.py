@@ -11,6 +11,8 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from holdfast.errors import ConfigError
+
 CONFIDENCE = 0.95
 IntervalKind = Literal["percentile", "basic", "squared"]
 _NUMBERS_AT_ONCE = 100_000
@@ -110,6 +112,21 @@ class Bootstrap:
             name: Sample(value=value, replicates=np.concatenate([*parts[name], np.zeros(0)]))
             for name, value in values.items()
         }
+
+
+def check_num_replicates(where: str, num_replicates: int) -> None:
+    """Refuse a number of replicates that gives no interval although one was asked for.
+
+    Args:
+        where: What the number is called in messages.
+        num_replicates: 0 leaves intervals out.
+
+    Raises:
+        ConfigError: It is below 0, or 1.
+    """
+    if num_replicates < 0 or num_replicates == 1:
+        limit = "it must be 0, or at least 2: one resample has no spread"
+        raise ConfigError(where, num_replicates, limit)
 
 
 def num_replicates_for(num_readouts: int, *, most: int = 500) -> int:
