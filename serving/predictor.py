@@ -239,13 +239,15 @@ class Predictor:
         return dict(zip(names, self._session.run(names, inputs), strict=True))
 
     def run_blank(self, *, num: int, length: int) -> Mapping[str, Shaped[ndarray, "batch ..."]]:
-        """Return what the graph says about customers of nothing but padding."""
+        """Return what the graph says about customers of as many events as fit, which say nothing."""
         inputs = {
             tensor.name: np.zeros(
                 _sizes(tensor.shape, num=num, length=length), dtype=_DTYPES.get(tensor.type, np.float32)
             )
             for tensor in self._inputs
         }
+        # Histories that are shorter than their padding may cost less.
+        inputs["readout_visible"][:] = length
         return dict(zip(self.output_names, self._session.run(self.output_names, inputs), strict=True))
 
     def warm_up(self) -> None:

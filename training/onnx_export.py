@@ -5,7 +5,7 @@ It deliberately does not know the manifest or the golden cases; it writes ``mode
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from holdfast.encoding.padding import EVENT_INPUTS
 from holdfast.encoding.spec import CALENDAR_SIZE
 from holdfast.errors import ArtifactError, ConfigError
 from holdfast.graph import TREES_DOMAIN, check_graph
-from training.blend.layers import TreeLayer
+from training.blend.layers import MARK, Trees
 from training.blend.tree_arrays import TreeArrays
 from training.model.graph import ScoringGraph
 
@@ -59,9 +59,9 @@ def export_onnx(graph: ScoringGraph, *, spec: EncodingSpec, path: Path) -> None:
             verbose=False,
         )
     assert program is not None, "the exporter returns nothing only for the old path"
-    for layer in graph.modules():
-        if isinstance(layer, TreeLayer):
-            _plant(program.model.graph, layer.arrays)
+    _plant(program.model.graph, {m.mark: m.arrays for m in graph.modules() if isinstance(m, Trees)})
+    _drop_guards(program.model.graph)
+    onnx_ir.passes.common.RemoveUnusedNodesPass()(program.model)
     _rename_values(program.model.graph)
     proto = program.model_proto
     _strip(proto)
@@ -110,16 +110,30 @@ def check_file(data: bytes, *, path: Path) -> None:
         raise ArtifactError(path, f"ONNX's checker refuses it: {error}") from error
 
 
-def _plant(graph: onnx_ir.Graph, arrays: TreeArrays) -> None:
-    """Write the trees into the operator that was traced for them: tracing long lists takes long."""
+def _plant(graph: onnx_ir.Graph, arrays: Mapping[int, TreeArrays]) -> None:
+    """Write trees into the operators that were traced for them, by mark: tracing long lists takes long."""
     for node in graph:
         if (node.domain, node.op_type) == (TREES_DOMAIN, "TreeEnsemble"):
-            for name, values in tree_attributes(arrays).items():
+            (mark,) = node.attributes[MARK].as_ints()
+            for name, values in tree_attributes(arrays[mark]).items():
                 node.attributes[name] = (
                     onnx_ir.AttrTensor(name, onnx_ir.tensor(values))
                     if name in _TREE_TENSORS
                     else onnx_ir.AttrInt64s(name, values.tolist())
                 )
+
+
+def _drop_guards(graph: onnx_ir.Graph) -> None:
+    """Make one operator of what the exporter writes for softplus: ``x where x > 20, else Softplus(x)``.
+
+    PyTorch guards itself against an overflow that ONNX's operator does not have.
+    """
+    for node in graph:
+        if node.op_type == "Softplus":
+            (values,), (result,) = node.inputs, node.outputs
+            for user, place in tuple(result.uses()):
+                if user.op_type == "Where" and place == 2 and user.inputs[1] is values:
+                    user.outputs[0].replace_all_uses_with(result)
 
 
 _TREE_TENSORS = frozenset({"nodes_modes", "nodes_splits", "leaf_weights"})
@@ -148,10 +162,13 @@ def _dynamic_shapes(graph: ScoringGraph) -> tuple[dict[int, str], ...]:
 
 
 def _rename_values(graph: onnx_ir.Graph) -> None:
-    """Number the inner values: the exporter calls one ``embedding`` beside our output of that name."""
+    """Number the inner values: the exporter calls one ``embedding`` beside our output of that name.
+
+    What nobody reads gets no name: an operator need not write it then.
+    """
     outputs = set(graph.outputs)
     for index, value in enumerate(v for node in graph.all_nodes() for v in node.outputs if v not in outputs):
-        value.name = f"value/{index}"
+        value.name = f"value/{index}" if value.uses() else ""
 
 
 def _strip(proto: onnx.ModelProto) -> None:

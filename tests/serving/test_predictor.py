@@ -1,6 +1,7 @@
 """Every customer gets its own answer: alone, in company, in any order and at any length."""
 
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -122,6 +123,19 @@ def test_every_length_is_warm_before_anybody_is_served(
     monkeypatch.setattr(Predictor, "run_blank", lambda _, *, num, length: warmed.add((num, length)))
     predictor.with_plan(RunPlan(max_events=32, budget_events=64)).warm_up()
     assert warmed == {(8, 8), (4, 16), (2, 24), (2, 32), (1, 8), (1, 16), (1, 24), (1, 32)}
+
+
+def test_blank_customers_cost_what_the_longest_histories_cost(
+    artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their time is what runs are planned by, and a graph may stop where a history ends."""
+    session = open_session((artifact_folder / "model.onnx").read_bytes())
+    run = Mock(wraps=session.run)
+    monkeypatch.setattr(session, "run", run)
+    Predictor(session, small_spec()).run_blank(num=3, length=16)
+    _, inputs = run.call_args.args
+    assert inputs["readout_visible"].tolist() == [16, 16, 16]
+    assert inputs["event_days"].shape == (3, 16)
 
 
 def test_a_provider_that_is_not_there_is_named(artifact_folder: Path) -> None:

@@ -149,6 +149,14 @@ def test_inputs_and_outputs_are_those_of_the_architecture(exported: tuple[Scorin
     assert found == [*expected, ("embedding", ["batch", 16])]
 
 
+def test_softplus_is_one_operator(exported: tuple[ScoringGraph, Path]) -> None:
+    """Without the guard that PyTorch needs and ONNX does not."""
+    nodes = onnx.load(str(exported[1])).graph.node
+    softplus = {node.output[0] for node in nodes if node.op_type == "Softplus"}
+    assert softplus
+    assert not [node for node in nodes if node.op_type == "Where" and softplus & set(node.input)]
+
+
 def test_the_file_is_one_file_of_the_agreed_form_and_names_no_path(
     exported: tuple[ScoringGraph, Path],
 ) -> None:

@@ -7,6 +7,7 @@ agreement with each other follow as they do for the sequence model alone.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,13 @@ from torch.nn import functional as F
 
 from holdfast.schema import Schema, Target
 from training.blend.questions import MAX_LOG_AMOUNT, MAX_LOGIT, Questions, horizon_ends
-from training.model.distributions import log_masses, log_sigmoid, lognormal_log_mean
+from training.model.distributions import (
+    at_ends,
+    cumulative_hazard,
+    log_expm1,
+    log_sigmoid,
+    lognormal_log_mean,
+)
 from training.model.outputs import RawOutputs
 
 MAX_SHIFT = 3.0
@@ -60,11 +67,11 @@ def blended(
         with the blended expectation; the zero mass of a tied amount follows the blended curve.
     """
     questions = Questions.of(schema)
-    everyone = [sequence_answers(raw, schema), *experts]
-    mixed = {}
-    for target in schema.targets:
-        said = torch.stack([answers[..., questions.columns[target.name]] for answers in everyone], dim=-2)
-        mixed[target.name] = _mixed(target, said, blend.weights[target.name])
+    everyone = torch.stack([sequence_answers(raw, schema), *experts], dim=-2)
+    mixed = {
+        target.name: _mixed(target, everyone[..., questions.columns[target.name]], blend.weights[target.name])
+        for target in schema.targets
+    }
     survival = {
         target.name: bent(raw.survival[target.name], log_sigmoid(mixed[target.name]), horizon_ends(target))
         for target in schema.targets
@@ -85,19 +92,16 @@ def sequence_answers(raw: RawOutputs, schema: Schema) -> Float[Tensor, "*axes qu
     columns: list[Tensor] = []
     for target in schema.targets:
         if target.kind == "time_to_event":
-            masses = log_masses(raw.survival[target.name])
-            # Of log S and log(1 - S), each a sum of masses, so that neither loses its digits near 1.
-            columns += [
-                torch.logsumexp(masses[..., end:], dim=-1) - torch.logsumexp(masses[..., :end], dim=-1)
-                for end in horizon_ends(target)
-            ]
+            hazards = at_ends(cumulative_hazard(raw.survival[target.name]), horizon_ends(target))
+            # Of H, where log S - log(1 - S) = -log(exp(H) - 1) loses no digits on either side.
+            columns.append(-log_expm1(hazards))
         elif target.kind == "amount":
             out = raw.amounts[target.name]
             log_positive, _ = out.log_masses(raw.survival)
-            columns.append(lognormal_log_mean(log_positive, out.mu, out.sigma))
+            columns.append(lognormal_log_mean(log_positive, out.mu, out.sigma)[..., None])
         else:
-            columns.append(raw.counts[target.name].log_rate)
-    return torch.stack(columns, dim=-1)
+            columns.append(raw.counts[target.name].log_rate[..., None])
+    return torch.cat(columns, dim=-1)
 
 
 def bent(
@@ -119,24 +123,15 @@ def bent(
         Hazard logits; finite.
     """
     own = torch.clamp(F.softplus(hazard_logits), _LEAST_INCREMENT, _MOST_INCREMENT)
-    before, start, parts = torch.zeros_like(log_survived[..., 0]), 0, []
-    for position, end in enumerate(ends):
-        increments, after = own[..., start:end], log_survived[..., position]
-        parts.append(increments * ((before - after) / increments.sum(dim=-1))[..., None])
-        before, start = after, end
-    wanted = torch.clamp(torch.cat(parts, dim=-1), _LEAST_INCREMENT, _MOST_INCREMENT)
-    return log_expm1(wanted)
-
-
-def log_expm1(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
-    """Return ``log(exp(x) - 1)`` of positive values, the inverse of softplus.
-
-    For small ones by the series of ``log((exp(x) - 1) / x)``: ONNX has no ``expm1``.
-    """
-    small = torch.clamp(values, max=0.5)
-    large = torch.clamp(values, min=0.05)
-    series = torch.log(small) + small / 2 + small * small / 24
-    return torch.where(values < 0.1, series, large + torch.log(1.0 - torch.exp(-large)))
+    # Products with a few ones and zeros instead of a loop over stretches: a graph pays for every operation.
+    bins = range(own.shape[-1])
+    in_stretch = own.new_tensor(
+        [[float(start <= index < end) for index in bins] for start, end in pairwise((0, *ends))]
+    )
+    stretches = range(len(ends))
+    gained = own.new_tensor([[float(to == at + 1) - float(to == at) for to in stretches] for at in stretches])
+    factors = (log_survived @ gained / (own @ in_stretch.T)) @ in_stretch
+    return log_expm1(torch.clamp(own * factors, _LEAST_INCREMENT, _MOST_INCREMENT))
 
 
 def _mixed(
@@ -155,7 +150,7 @@ def _mixed(
 
 def never_rising(values: Float[Tensor, "*axes horizon"]) -> Float[Tensor, "*axes horizon"]:
     """Return the running minimum over the horizons."""
-    columns = [values[..., 0]]
-    for position in range(1, values.shape[-1]):
-        columns.append(torch.minimum(columns[-1], values[..., position]))
-    return torch.stack(columns, dim=-1)
+    horizons = range(values.shape[-1])
+    # Per horizon, nothing that is later counts.
+    later = values.new_tensor([[math.inf if other > at else 0.0 for other in horizons] for at in horizons])
+    return torch.amin(values[..., None, :] + later, dim=-1)

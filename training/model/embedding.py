@@ -35,10 +35,11 @@ class PiecewiseLinear(nn.Module):
     lows: Tensor
     scales: Tensor
 
-    def __init__(self, edges: Sequence[Sequence[float]]) -> None:
+    def __init__(self, edges: Sequence[Sequence[float]], *, num_columns: int) -> None:
         """Keep the bins of all columns side by side.
 
         Args:
+            num_columns: How many columns there are; those behind the last edges have no bins.
             edges: Ascending edges per column; fewer than two leave the column out. Edges that
                 coincide, or nearly so, in float32 are merged, because a bin without width gives NaN.
         """
@@ -50,7 +51,7 @@ class PiecewiseLinear(nn.Module):
         widths = [high - low for column in merged for low, high in pairwise(column)]
         # A product with zeros and a single one per bin repeats every column exactly, and takes a tenth of
         # the time of gathering single numbers.
-        chosen = torch.zeros(len(merged), self.num_bins)
+        chosen = torch.zeros(num_columns, self.num_bins)
         chosen[columns, range(self.num_bins)] = 1.0
         self.register_buffer("chosen", chosen, persistent=False)
         self.register_buffer("lows", torch.tensor(lows, dtype=torch.float32), persistent=False)
@@ -58,8 +59,7 @@ class PiecewiseLinear(nn.Module):
 
     def forward(self, values: Float[Tensor, "*axes column"]) -> Float[Tensor, "*axes bin"]:
         """Return the share of every bin that lies below the value."""
-        repeated = values[..., : len(self.chosen)] @ self.chosen
-        return torch.clamp((repeated - self.lows) * self.scales, 0.0, 1.0)
+        return torch.clamp((values @ self.chosen - self.lows) * self.scales, 0.0, 1.0)
 
 
 def _distinct(edges: Sequence[float]) -> list[float]:
@@ -91,6 +91,8 @@ class IdEmbedding(nn.Module):
 
     def forward(self, ids: Int64[Tensor, "*axes column"]) -> Float[Tensor, "*axes channel"]:
         """Return the summed embeddings."""
+        if len(self.offsets) == 1:
+            return self.table(ids.squeeze(-1))
         return self.table(ids + self.offsets).sum(dim=-2)
 
 
@@ -100,7 +102,7 @@ class NumberEmbedding(nn.Module):
     def __init__(self, num_columns: int, edges: Sequence[Sequence[float]], width: int) -> None:
         """Take all columns linearly, and the columns of ``edges`` (the first ones) piecewise as well."""
         super().__init__()
-        self.bins = PiecewiseLinear(edges)
+        self.bins = PiecewiseLinear(edges, num_columns=num_columns)
         self.linear = nn.Linear(num_columns + self.bins.num_bins, width)
 
     def forward(self, values: Float[Tensor, "*axes column"]) -> Float[Tensor, "*axes channel"]:

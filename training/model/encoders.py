@@ -109,6 +109,9 @@ class GruEncoder(nn.Module):
 
     def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
         """Run over all events once, and gather per readout; a zero state where it sees none."""
+        if torch.onnx.is_in_onnx_export():
+            gathered = _exported(self.recurrent, events, timeline.readout_visible)
+            return self.feed_forward(readouts + self.mix(gathered)), None
         states = self._states(events)
         last = torch.clamp(timeline.readout_visible - 1, min=0)
         index = last[..., None].expand(-1, -1, states.shape[-1])
@@ -134,8 +137,6 @@ class GruEncoder(nn.Module):
         return self.feed_forward(readouts + self.mix(gathered)), states
 
     def _states(self, events: Tensor) -> Tensor:
-        if torch.onnx.is_in_onnx_export():
-            return _exported(self.recurrent, events)
         if runs_own_loop(events):
             return run_recurrent(self.recurrent, events, training=self.training)
         states: Tensor = self.recurrent(events)[0]
@@ -147,25 +148,31 @@ def runs_own_loop(events: Tensor) -> bool:
     return events.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
-def _exported(recurrent: nn.GRU, events: Tensor) -> Tensor:
-    """Return the states as ONNX's own operator GRU.
+def _exported(
+    recurrent: nn.GRU, events: Float[Tensor, "batch length channel"], visible: Int64[Tensor, "batch 1"]
+) -> Float[Tensor, "batch 1 channel"]:
+    """Return the state after the last visible event as ONNX's own operator GRU gives it; 0 where none is.
 
+    The operator knows the lengths: it stops behind the longest history, whatever that is padded to.
     Left to itself, the exporter (torch 2.13) finds the operator for the first recurrent model of a
     process only: for the next one it unrolls the loop and freezes the length.
     """
     states, width = events.transpose(0, 1), recurrent.hidden_size
+    lengths = visible.squeeze(1).to(torch.int32)
     for layer in range(recurrent.num_layers):
         weights = [_onnx_gates(getattr(recurrent, f"weight_{part}_l{layer}")) for part in ("ih", "hh")]
         biases = [_onnx_gates(getattr(recurrent, f"bias_{part}_l{layer}")) for part in ("ih", "hh")]
-        states = torch.onnx.ops.symbolic(
+        length, batch, _ = states.shape
+        of_all, last = torch.onnx.ops.symbolic_multi_out(
             "GRU",
-            [states, *(weight[None] for weight in weights), torch.cat(biases)[None]],
+            [states, *(weight[None] for weight in weights), torch.cat(biases)[None], lengths],
             # PyTorch applies the reset gate after the linear map.
             {"hidden_size": width, "linear_before_reset": 1},
-            dtype=states.dtype,
-            shape=(states.shape[0], 1, states.shape[1], width),
-        ).squeeze(1)
-    return states.transpose(0, 1)
+            dtypes=(states.dtype, states.dtype),
+            shapes=((length, 1, batch, width), (1, batch, width)),
+        )
+        states = of_all.squeeze(1)
+    return last.transpose(0, 1)
 
 
 def _onnx_gates(parameter: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from holdfast.encoding.padding import EVENT_INPUTS, INPUT_NAMES
-from holdfast.schema import Schema, Target, horizon_grid_days
+from holdfast.schema import Schema, Target
 from training.blend.blend import FittedBlend
 from training.blend.joined import blended
 from training.blend.layers import expert_layer
+from training.blend.questions import horizon_ends
 from training.calibration import Calibration, calibrated
-from training.model.distributions import log_survival, lognormal_log_mean, lognormal_quantiles
+from training.model.distributions import at_ends, log_survival, lognormal_log_mean, lognormal_quantiles
+from training.model.heads import FoldedHeads
 from training.model.model import SequenceModel
 from training.model.outputs import RawOutputs
 
@@ -46,6 +48,7 @@ class ScoringGraph(nn.Module):
         self.experts = nn.ModuleDict(
             {name: expert_layer(name, expert, model.spec) for name, expert in experts.items()}
         )
+        self.heads = FoldedHeads(model.in_order())
         self.schema, self.levels = model.spec.schema, model.config.quantile_levels
         self.input_names: tuple[str, ...] = INPUT_NAMES
         self.output_names: tuple[str, ...] = output_names(self.schema)
@@ -63,7 +66,9 @@ class ScoringGraph(nn.Module):
         """
         named = dict(zip(self.input_names, inputs, strict=True))
         batch = {name: x if name in EVENT_INPUTS else x.unsqueeze(1) for name, x in named.items()}
-        raw = self.model(batch).map_readouts(lambda x: x.squeeze(1))
+        told = self.model.tell(batch)
+        outputs = self.heads(told.state, told.features, told.calendar)
+        raw = self.model.read([x.squeeze(1) for x in outputs], told.state.squeeze(1))
         if self.blend is not None:
             said = [expert(named["readout_values"], named["readout_ids"]) for expert in self.experts.values()]
             raw = blended(raw, said, self.blend.weights, self.schema)
@@ -112,8 +117,6 @@ def answer(raw: RawOutputs, schema: Schema, levels: Sequence[float]) -> dict[str
 
 
 def _probability(survived: Tensor, target: Target) -> Tensor:
-    grid = horizon_grid_days(target)
-    bins = [grid.index(float(horizon)) for horizon in target.horizons_days]
-    at_horizons = torch.stack([survived[..., index] for index in bins], dim=-1)
+    at_horizons = at_ends(survived, horizon_ends(target))
     # 1 - exp in this form keeps the digits of rare events.
     return torch.exp(at_horizons) if target.form == "inactivity" else -torch.expm1(at_horizons)

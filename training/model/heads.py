@@ -4,6 +4,7 @@ They deliberately do not know labels, and give no probabilities: see ``distribut
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -30,7 +31,7 @@ class HeadLinear(nn.Module):
     def __init__(self, config: ModelConfig, *, num_features: int, biases: list[float]) -> None:
         """Start at ``biases``, one per output."""
         super().__init__()
-        num_outputs = len(biases)
+        num_outputs, self.num_features = len(biases), num_features
         self.deep = nn.Linear(config.width, num_outputs)
         nn.init.normal_(self.deep.weight, std=_WEIGHT_STD)
         with torch.no_grad():
@@ -54,6 +55,22 @@ class HeadLinear(nn.Module):
             outputs = outputs + self.calendar(calendar)
         return outputs
 
+    def folded(self) -> nn.Linear:
+        """Return the same map of state, features and calendar side by side."""
+        weight, bias = self.deep.weight, self.deep.bias
+        sizes = ((self.features, self.num_features), (self.calendar, CALENDAR_SIZE))
+        parts = [weight.new_zeros(len(bias), size) if part is None else part.weight for part, size in sizes]
+        return linear_of(torch.cat([weight, *parts], dim=1), bias)
+
+
+def linear_of(weight: Float[Tensor, "output input"], bias: Float[Tensor, " output"]) -> nn.Linear:
+    """Return the layer with these weights, which it keeps for itself."""
+    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        linear.bias.copy_(bias)
+    return linear
+
 
 def _zero_linear(num_inputs: int, num_outputs: int) -> nn.Linear:
     linear = nn.Linear(num_inputs, num_outputs, bias=False)
@@ -61,7 +78,31 @@ def _zero_linear(num_inputs: int, num_outputs: int) -> nn.Linear:
     return linear
 
 
-class SurvivalHead(nn.Module):
+Parameters = Tensor | AmountOutput | CountOutput
+"""What a head gives: hazard logits ``[*axes, bin]``, or the parameters of an amount or a count."""
+
+
+class Head(nn.Module):
+    """An affine map of the three inputs, and what its outputs mean."""
+
+    def forward(self, state: Tensor, features: Tensor, calendar: Tensor) -> Parameters:
+        """Return the parameters."""
+        return self.read(self.outputs(state, features, calendar))
+
+    def outputs(self, state: Tensor, features: Tensor, calendar: Tensor) -> Float[Tensor, "*axes output"]:
+        """Return the outputs of the map."""
+        raise NotImplementedError
+
+    def folded(self) -> nn.Linear:
+        """Return the map of state, features and calendar side by side that gives the same outputs."""
+        raise NotImplementedError
+
+    def read(self, outputs: Float[Tensor, "*axes output"]) -> Parameters:
+        """Return what the outputs of the map mean."""
+        raise NotImplementedError
+
+
+class SurvivalHead(Head):
     """Discrete-time hazards over the horizon grid.
 
     Every bin has a logit of its own, plus one shared by all, which is where features and calendar
@@ -77,12 +118,36 @@ class SurvivalHead(nn.Module):
         with torch.no_grad():
             self.bins.bias.copy_(torch.tensor([_logit(hazard) for hazard in scale.hazards]))
 
-    def forward(self, state: Tensor, features: Tensor, calendar: Tensor) -> Float[Tensor, "*axes bin"]:
+    def outputs(self, state: Tensor, features: Tensor, calendar: Tensor) -> Float[Tensor, "*axes bin"]:
         """Return hazard logits."""
         return self.bins(state) + self.level(state, features, calendar)
 
+    def folded(self) -> nn.Linear:
+        """Return the same map of everything side by side; only the state acts on single bins."""
+        level, bins = self.level.folded(), self.bins
+        unused = level.in_features - bins.in_features
+        return linear_of(level.weight + nn.functional.pad(bins.weight, (0, unused)), level.bias + bins.bias)
 
-class AmountHead(nn.Module):
+    def read(self, outputs: Float[Tensor, "*axes bin"]) -> Float[Tensor, "*axes bin"]:
+        """Return hazard logits, which is what the outputs are."""
+        return outputs
+
+
+class LinearHead(Head):
+    """A head whose outputs are those of one :class:`HeadLinear`."""
+
+    linear: HeadLinear
+
+    def outputs(self, state: Tensor, features: Tensor, calendar: Tensor) -> Float[Tensor, "*axes output"]:
+        """Return the outputs of the map."""
+        return self.linear(state, features, calendar)
+
+    def folded(self) -> nn.Linear:
+        """Return the same map of everything side by side."""
+        return self.linear.folded()
+
+
+class AmountHead(LinearHead):
     """A zero-inflated lognormal with bounded location and scale."""
 
     def __init__(self, config: ModelConfig, scale: TargetScale, *, num_features: int) -> None:
@@ -94,9 +159,9 @@ class AmountHead(nn.Module):
         biases = [_logit(scale.base_rate), 0.0, _logit(min(max(share, 0.02), 0.98))]
         self.linear = HeadLinear(config, num_features=num_features, biases=biases)
 
-    def forward(self, state: Tensor, features: Tensor, calendar: Tensor) -> AmountOutput:
+    def read(self, outputs: Float[Tensor, "*axes 3"]) -> AmountOutput:
         """Return the parameters; ``sigma`` is bounded here once, for loss and prediction alike."""
-        positive_logit, shift, width = self.linear(state, features, calendar).unbind(dim=-1)
+        positive_logit, shift, width = outputs.unbind(dim=-1)
         return AmountOutput(
             positive_logit=positive_logit,
             mu=self.scale.location + self.scale.spread * _bounded(shift),
@@ -107,7 +172,7 @@ class AmountHead(nn.Module):
         )
 
 
-class CountHead(nn.Module):
+class CountHead(LinearHead):
     """A negative binomial or Poisson with log link and bounded rate."""
 
     def __init__(self, config: ModelConfig, scale: TargetScale, *, num_features: int) -> None:
@@ -120,9 +185,8 @@ class CountHead(nn.Module):
             config, num_features=num_features, biases=[0.0, 0.0] if has_dispersion else [0.0]
         )
 
-    def forward(self, state: Tensor, features: Tensor, calendar: Tensor) -> CountOutput:
+    def read(self, outputs: Float[Tensor, "*axes output"]) -> CountOutput:
         """Return the parameters."""
-        outputs = self.linear(state, features, calendar)
         # A count near its mean has a spread near 1 on the log scale; small ones need the room below.
         log_rate = self.log_base + max(1.0, self.scale.spread) * _bounded(outputs[..., 0])
         if outputs.shape[-1] == 1:
@@ -146,6 +210,31 @@ class NextEventHead(nn.Module):
         """Return logits and log gaps."""
         states = self.norm(events)
         return NextEventOutput(type_logits=self.types(states), log_gap=self.gap(states).squeeze(-1))
+
+
+class FoldedHeads(nn.Module):
+    """All heads as one affine map, for a graph that scores: there, every operation costs.
+
+    Training keeps them apart: what a head shares among its outputs is learned as one number.
+    """
+
+    def __init__(self, heads: Sequence[Head]) -> None:
+        """Fold the heads; their weights are copied."""
+        super().__init__()
+        parts = [head.folded() for head in heads]
+        self.sizes = [part.out_features for part in parts]
+        self.linear = linear_of(
+            torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
+        )
+
+    def forward(
+        self,
+        state: Float[Tensor, "*axes channel"],
+        features: Float[Tensor, "*axes feature"],
+        calendar: Float[Tensor, "*axes 6"],
+    ) -> Sequence[Float[Tensor, "*axes _"]]:
+        """Return the outputs of every head, in order."""
+        return self.linear(torch.cat([state, features, calendar], dim=-1)).split(self.sizes, dim=-1)
 
 
 def _bounded(values: Tensor) -> Tensor:

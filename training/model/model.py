@@ -3,9 +3,9 @@
 It deliberately does not know labels, losses, calibration or Lightning.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -18,7 +18,7 @@ from holdfast.encoding.packing import ACTIVE_ROWS
 from training.model.config import ModelConfig
 from training.model.embedding import EventEmbedding, ReadoutEmbedding
 from training.model.encoders import Encoder, GruEncoder, States, Timeline, build_encoder
-from training.model.heads import AmountHead, CountHead, NextEventHead, SurvivalHead
+from training.model.heads import AmountHead, CountHead, Head, NextEventHead, SurvivalHead
 from training.model.neighbours import Neighbours
 from training.model.outputs import AmountOutput, CountOutput, RawOutputs
 from training.model.packing import Packing
@@ -31,6 +31,21 @@ MAX_INPUT = 32.0
 
 EmbedReadouts = Callable[[Tensor | None], Tensor]
 """Readouts from the sums of what they see."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What the heads are told of readouts.
+
+    Attributes:
+        state: The last state.
+        features: Readout features, clipped.
+        calendar: Of the cutoffs, clipped.
+    """
+
+    state: Float[Tensor, "*axes channel"]
+    features: Float[Tensor, "*axes feature"]
+    calendar: Float[Tensor, "*axes 6"]
 
 
 class SequenceModel(nn.Module):
@@ -85,17 +100,54 @@ class SequenceModel(nn.Module):
             Outputs ``[batch, readout, ...]``; those of padded readouts mean nothing.
         """
         assert not with_next_event or self.next_event is not None, "the auxiliary head was not configured"
+        told, event_states = self._through(batch, with_events=with_next_event)
+        with _full_precision(told.state):
+            raw = self.read(
+                [head.outputs(told.state, told.features, told.calendar) for head in self.in_order()],
+                told.state,
+            )
+            if self.next_event is None or event_states is None:
+                return raw
+            return replace(raw, next_event=self.next_event(event_states.float()))
+
+    def tell(self, batch: Mapping[str, Tensor]) -> Told:
+        """Return what the heads are told of every readout of a batch, see :meth:`forward`."""
+        return self._through(batch, with_events=False)[0]
+
+    def in_order(self) -> list[Head]:
+        """Return the heads in the order of the targets."""
+        return [cast("Head", self.heads[f"head_{target.name}"]) for target in self.spec.schema.targets]
+
+    def read(self, outputs: Sequence[Tensor], state: Float[Tensor, "*axes channel"]) -> RawOutputs:
+        """Return what the heads mean.
+
+        Args:
+            outputs: Of every head, in the order of the targets.
+            state: What they were told.
+        """
+        survival: dict[str, Tensor] = {}
+        amounts: dict[str, AmountOutput] = {}
+        counts: dict[str, CountOutput] = {}
+        for target, head, given in zip(self.spec.schema.targets, self.in_order(), outputs, strict=True):
+            parameters = head.read(given)
+            if isinstance(parameters, AmountOutput):
+                amounts[target.name] = parameters
+            elif isinstance(parameters, CountOutput):
+                counts[target.name] = parameters
+            else:
+                survival[target.name] = parameters
+        return RawOutputs(survival=survival, amounts=amounts, counts=counts, embedding=state)
+
+    def _through(self, batch: Mapping[str, Tensor], *, with_events: bool) -> tuple[Told, Tensor | None]:
+        """Return what the heads are told, and the events' last states where they are asked for."""
         values = torch.clamp(batch["readout_values"], -MAX_INPUT, MAX_INPUT)
         calendar = torch.clamp(batch["readout_calendar"], -MAX_INPUT, MAX_INPUT)
         events = self._embedded_events(batch)
         through = self._packed if ACTIVE_ROWS in batch else self._padded
         embedded = partial(self.readout_embedding, batch["readout_ids"], values, calendar)
-        states, event_states = through(batch, events, embedded, with_events=with_next_event)
+        states, event_states = through(batch, events, embedded, with_events=with_events)
         with _full_precision(values):
-            raw = self._raw(self.norm(states.float()), values, calendar)
-            if self.next_event is None or event_states is None:
-                return raw
-            return replace(raw, next_event=self.next_event(event_states.float()))
+            return Told(state=self.norm(states.float()), features=values, calendar=calendar), event_states
 
     def _padded(
         self, batch: Mapping[str, Tensor], events: Tensor, embedded: EmbedReadouts, *, with_events: bool
@@ -128,20 +180,6 @@ class SequenceModel(nn.Module):
         values = torch.clamp(batch["event_values"], -MAX_INPUT, MAX_INPUT)
         embedded: Tensor = self.event_embedding(batch["event_ids"], values)
         return embedded if self.neighbours is None else self.neighbours(embedded)
-
-    def _raw(self, state: Tensor, values: Tensor, calendar: Tensor) -> RawOutputs:
-        survival: dict[str, Tensor] = {}
-        amounts: dict[str, AmountOutput] = {}
-        counts: dict[str, CountOutput] = {}
-        for target in self.spec.schema.targets:
-            outputs = self.heads[f"head_{target.name}"](state, values, calendar)
-            if target.kind == "time_to_event":
-                survival[target.name] = outputs
-            elif target.kind == "amount":
-                amounts[target.name] = outputs
-            else:
-                counts[target.name] = outputs
-        return RawOutputs(survival=survival, amounts=amounts, counts=counts, embedding=state)
 
 
 def _timeline(batch: Mapping[str, Tensor]) -> Timeline:

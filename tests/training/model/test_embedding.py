@@ -20,14 +20,14 @@ from training.model.embedding import (
 
 
 def test_piecewise_linear_is_the_share_of_every_bin_below_the_value() -> None:
-    """Equation 1 of Gorishniy et al., value by value, columns with edges of their own."""
+    """Equation 1 of Gorishniy et al., value by value; edges by column, and a column behind them."""
     edges = [(-1.0, 0.0, 2.0), (), (0.5,), (0.0, 1.0)]
-    values = np.random.default_rng(0).normal(0, 2, (40, 4)).astype(np.float32)
+    values = np.random.default_rng(0).normal(0, 2, (40, 5)).astype(np.float32)
     expected = [
         [min(max((row[0] + 1) / 1, 0), 1), min(max(row[0] / 2, 0), 1), min(max(row[3], 0), 1)]
         for row in values
     ]
-    encoded = PiecewiseLinear(edges)(torch.from_numpy(values))
+    encoded = PiecewiseLinear(edges, num_columns=5)(torch.from_numpy(values))
     np.testing.assert_allclose(encoded.numpy(), expected, atol=1e-6)
 
 
@@ -43,7 +43,7 @@ def test_piecewise_linear_is_the_share_of_every_bin_below_the_value() -> None:
 )
 def test_edges_that_coincide_in_float32_give_no_nan(edges: tuple[float, ...]) -> None:
     """Quantile bins of a column with many equal values: distinct in float64, equal in float32."""
-    encoder = PiecewiseLinear([edges])
+    encoder = PiecewiseLinear([edges], num_columns=1)
     values = torch.tensor([[-8.0], [0.0], [0.1], [1.0], [8.0]])
     encoded = encoder(values)
     assert torch.isfinite(encoded).all()

@@ -1,12 +1,13 @@
 """Tests of the heads: where they start, and that no state drives them out of bounds."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from model_cases import load_config
 
-from training.model.heads import LOCATION_BOUND, AmountHead, CountHead, HeadLinear, SurvivalHead
+from training.model.heads import LOCATION_BOUND, AmountHead, CountHead, FoldedHeads, HeadLinear, SurvivalHead
 from training.model.scales import MAX_ABS_LOCATION, MAX_SPREAD, TargetScale
 
 WIDTH = 16
@@ -68,3 +69,26 @@ def test_a_poisson_has_no_dispersion() -> None:
     """The distribution of counts is a lever."""
     head = CountHead(load_config(count_distribution="poisson"), TargetScale(), num_features=5)
     assert head(*inputs()).log_dispersion is None
+
+
+@pytest.mark.parametrize(
+    "levers", [{}, {"use_linear_path": False}, {"calendar": "input"}, {"count_distribution": "poisson"}]
+)
+def test_folded_heads_give_what_the_heads_give(levers: dict[str, Any]) -> None:
+    """As one map, whatever a head leaves out; each reads its own outputs back."""
+    config = load_config(**levers)
+    heads = [
+        SurvivalHead(config, TargetScale(hazards=(0.1, 0.2, 0.3)), num_features=5),
+        AmountHead(config, TargetScale(location=4.0, spread=1.5, base_rate=0.3), num_features=5),
+        CountHead(config, TargetScale(base_rate=2.5), num_features=5),
+    ]
+    generator = torch.Generator().manual_seed(0)
+    told = [torch.randn(7, size, generator=generator) for size in (WIDTH, 5, 6)]
+    with torch.no_grad():
+        for parameter in (p for head in heads for p in head.parameters()):
+            parameter.normal_(generator=generator)
+        found = FoldedHeads(heads)(*told)
+        for head, outputs in zip(heads, found, strict=True):
+            torch.testing.assert_close(outputs, head.outputs(*told), atol=1e-5, rtol=1e-5)
+        read = heads[1].read(found[1])
+    torch.testing.assert_close(read.mu, heads[1](*told).mu, atol=1e-5, rtol=1e-5)
