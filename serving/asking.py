@@ -113,6 +113,11 @@ class AskedBytes:
             plain=None if self.plain is None else self.plain.part(start, end),
         )
 
+    def sent(self) -> Sequence[bytes]:
+        """Return every customer as it was sent."""
+        sent: Sequence[bytes] = self.view.customers[self.start : self.start + len(self.customer_ids)]
+        return sent
+
     def check(self, limits: Limits) -> None:
         """Hold the request against the limits, before anything is read.
 

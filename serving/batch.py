@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from holdfast.errors import HistoryError
 from serving.asking import Asked
-from serving.predictor import Predictions, RowOf, gathered, spread
+from serving.predictor import Predictions, RowOf, RowsOf, spread
 
 
 @dataclass(eq=False, slots=True, kw_only=True)
@@ -101,7 +101,7 @@ class Batch:
         runs = [self.found[number] for number in numbers]
         sizes = [len(next(iter(found.values()))) for found in runs]
         first = dict(zip(numbers, accumulate([0, *sizes[:-1]]), strict=True))
-        outputs = gathered(runs, np.array([first[number] + row for number, row in scored]))
+        outputs = RowsOf(runs, np.array([first[number] + row for number, row in scored]))
         if len(scored) == len(places):
             return outputs
         rows = np.array([row for row, place in enumerate(places) if place is not None])

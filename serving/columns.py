@@ -67,30 +67,6 @@ class Customers:
         except UnicodeDecodeError as error:
             raise NotPlainError from error
 
-    @classmethod
-    def joined(cls, parts: Sequence["Customers"]) -> "Customers":
-        """Return the customers of all parts, in order."""
-        if len(parts) == 1:
-            return parts[0]
-        # Of a request that was cut, only the bytes of these customers.
-        pieces = [part.data[slice(*part.extent)] for part in parts]
-        ends = accumulate(map(len, pieces))
-        moved = [end - part.extent[1] for part, end in zip(parts, ends, strict=True)]
-        placed = list(zip(parts, moved, strict=True))
-        # What is absent stays below 0.
-        spans = [np.where(part.spans < 0, loops.ABSENT, part.spans + by) for part, by in placed]
-        return cls(
-            data=np.concatenate(pieces),
-            bounds=np.concatenate([part.bounds + by for part, by in placed], axis=1),
-            spans=np.concatenate(spans, axis=1),
-            counts=np.concatenate([part.counts for part in parts], axis=1),
-        )
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """Where the first customer begins, and where the last one ends."""
-        return (int(self.bounds[0, 0]), int(self.bounds[1, -1])) if len(self) else (0, 0)
-
     def part(self, start: int, end: int) -> "Customers":
         """Return customers ``start`` to ``end``; their bytes are not copied."""
         return Customers(

@@ -116,6 +116,39 @@ class RowOf(Mapping[str, ndarray]):
         return len(self.run)
 
 
+class RowsOf(Mapping[str, ndarray]):
+    """Some customers' part of the outputs of several runs, brought together when it is looked at.
+
+    Most callers want few of the outputs, and those are the short ones.
+    """
+
+    __slots__ = ("_places", "_runs")
+
+    def __init__(
+        self, runs: Sequence[Mapping[str, Shaped[ndarray, "_ ..."]]], places: Int64[ndarray, " customer"]
+    ) -> None:
+        """Point at rows.
+
+        Args:
+            runs: The outputs of every run, at least one.
+            places: Where in them, laid one behind the other, each customer stands.
+        """
+        self._runs, self._places = runs, places
+
+    def __getitem__(self, name: str) -> Shaped[ndarray, "customer ..."]:
+        """Return an output of them all."""
+        found: ndarray = np.concatenate([run[name] for run in self._runs]).take(self._places, axis=0)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the outputs' names."""
+        return iter(self._runs[0])
+
+    def __len__(self) -> int:
+        """Return the number of outputs."""
+        return len(self._runs[0])
+
+
 class Predictor:
     """One ONNX Runtime session with the encoding that feeds it; safe to share between threads.
 
@@ -177,7 +210,7 @@ class Predictor:
         if found:
             places = np.empty(histories.num_customers, dtype=np.int64)
             places[np.concatenate([segments for segments, _ in unknown])] = np.arange(len(places))
-            outputs = gathered(found, places)
+            outputs = dict(RowsOf(found, places))
         else:
             blank = self.run_blank(num=1, length=int(self.plan.lengths[0]))
             outputs = {name: blank[name][:0] for name in names}
@@ -270,20 +303,6 @@ def _padded(seen: SeenCutoffs, runs: Sequence[Run]) -> Iterator[PaddedRun]:
             segments=run.segments, inputs=inputs, length=run.length, num_unknown=num_unknown[start:end]
         )
         start = end
-
-
-def gathered(
-    found: Sequence[Mapping[str, Shaped[ndarray, "_ ..."]]], places: Int64[ndarray, " customer"]
-) -> dict[str, Shaped[ndarray, "customer ..."]]:
-    """Return what the graph gave about some customers, in their order.
-
-    Args:
-        found: Outputs by name of every run, at least one.
-        places: Where in them, laid one behind the other, each customer stands.
-    """
-    return {
-        name: np.concatenate([outputs[name] for outputs in found]).take(places, axis=0) for name in found[0]
-    }
 
 
 def spread(
