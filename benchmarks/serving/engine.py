@@ -23,6 +23,8 @@ from serving.predictor import open_session
 LENGTH_STEP = 8
 BUDGETS = (0, 128, 256, 512, 1_024, 2_048, 4_096)
 """Padded events of a batch; 0 runs every customer alone."""
+BETWEEN_LOOKS = 200
+"""Runs of one customer between two looks at the clock."""
 ON_REQUEST = ("_survival", "embedding")
 """Outputs that a request asks for explicitly; ours here does not."""
 
@@ -163,8 +165,14 @@ def throughput(asked: Asked, batching: Batching, min_seconds: float) -> float:
     return customers / seconds
 
 
-def run_alone(asked: Asked, min_seconds: float) -> Alone:
-    """Return the time of customers one at a time, with exact lengths or in steps: whichever is faster."""
+def run_alone(asked: Asked, min_seconds: float, pause_seconds: float = 0.0) -> Alone:
+    """Return the time of customers one at a time, with exact lengths or in steps: whichever is faster.
+
+    Args:
+        asked: The engine and its customers.
+        min_seconds: How long to measure.
+        pause_seconds: How long the core is left alone before each run.
+    """
     engine = _engine(asked)
     found = []
     for is_stepped in (True, False):
@@ -173,8 +181,11 @@ def run_alone(asked: Asked, min_seconds: float) -> Alone:
         taken: list[float] = []
         start = time.perf_counter()
         while time.perf_counter() - start < min_seconds / 2:
-            taken += [engine.seconds([one]) for one in inputs[:200]]
-            inputs = inputs[200:] + inputs[:200]
+            for one in inputs[:BETWEEN_LOOKS]:
+                if pause_seconds:
+                    time.sleep(pause_seconds)
+                taken.append(engine.seconds([one]))
+            inputs = inputs[BETWEEN_LOOKS:] + inputs[:BETWEEN_LOOKS]
         values = np.array(taken)
         found.append(
             Alone(

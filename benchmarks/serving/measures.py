@@ -71,6 +71,9 @@ def batch_figures(bench: Bench, best: Batching) -> list[Figure]:
 
 SINGLE_RATE = "calls answered"
 
+PAUSE_SECONDS = 0.5e-3
+"""How long a server without load waits for the next request of one client, about."""
+
 
 def single_figures(bench: Bench, best: Batching) -> list[Figure]:
     """Compare requests of one customer with what engine and network cost together."""
@@ -133,7 +136,12 @@ def unloaded_figures(bench: Bench) -> list[Figure]:
     def nothing() -> float:
         return bench.closed(bench.nothing, bench.singles, concurrency=1).p50_seconds
 
-    found = interleaved({"ours": ours, "bare": bare, "nothing": nothing}, repeats=effort.rounds)
+    def rested() -> float:
+        return bench.engine.call(engine.run_alone, bench.asked, effort.seconds, PAUSE_SECONDS).p50_seconds
+
+    found = interleaved(
+        {"ours": ours, "bare": bare, "rested": rested, "nothing": nothing}, repeats=effort.rounds
+    )
     added = [1e3 * (ours - bare) for ours, bare in zip(found["ours"], found["bare"], strict=True)]
     name = f"{bench.model.name}, one customer, no load"
     return [
@@ -142,6 +150,12 @@ def unloaded_figures(bench: Bench) -> list[Figure]:
         shown(
             f"{bench.model.name}, bare engine, one customer a run: median",
             1e3 * _median(found["bare"]),
+            "ms",
+            better="lower",
+        ),
+        shown(
+            f"{bench.model.name}, bare engine, one customer a run after a pause: median",
+            1e3 * _median(found["rested"]),
             "ms",
             better="lower",
         ),
