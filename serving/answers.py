@@ -177,15 +177,15 @@ class AnswerWriter:
         if head is None:
             head = _kept(self._heads, wanted, self._head(wanted))
         if len(faults) == len(customer_ids):
-            entries = (_prefixed(_ID, named) + _error(faults[row]) for row, named in enumerate(customer_ids))
-            return b"".join([head, *(_prefixed(_CUSTOMERS, entry) for entry in entries)])
+            entries = (_field_of(_ID, named) + _error(faults[row]) for row, named in enumerate(customer_ids))
+            return b"".join([head, *(_field_of(_CUSTOMERS, entry) for entry in entries)])
         form = self._forms.get(wanted)
         if form is None:
             form = _kept(self._forms, wanted, self._form(predictions.outputs, wanted))
         if isinstance(predictions.outputs, RowOf):
             counts = (getattr(predictions, name).item() for name in OBSERVED_NAMES)
-            entry = _prefixed(_ID, customer_ids[0]) + form.one(predictions.outputs) + _observed(*counts)
-            return head + _prefixed(_CUSTOMERS, entry)
+            entry = _field_of(_ID, customer_ids[0]) + form.one(predictions.outputs) + _observed(*counts)
+            return head + _field_of(_CUSTOMERS, entry)
         table = form.table(predictions.outputs, len(customer_ids))
         observed = np.array([getattr(predictions, name) for name in OBSERVED_NAMES], dtype=np.int64)
         if not faults:
@@ -194,7 +194,7 @@ class AnswerWriter:
         pieces = [head]
         for row, named in enumerate(customer_ids):
             if row in faults:
-                pieces.append(_prefixed(_CUSTOMERS, _prefixed(_ID, named) + _error(faults[row])))
+                pieces.append(_field_of(_CUSTOMERS, _field_of(_ID, named) + _error(faults[row])))
             else:
                 pieces.append(_entries([named], table[row : row + 1], observed[:, row : row + 1].copy()))
         return b"".join(pieces)
@@ -264,7 +264,7 @@ def _laid_out(pieces: Sequence[bytes | _Numbers]) -> _Form:
     return _Form(pieces=tuple(pieces), blank=np.frombuffer(blank, dtype=np.uint8), places=tuple(places))
 
 
-def _prefixed(number: int, field: bytes) -> bytes:
+def _field_of(number: int, field: bytes) -> bytes:
     """Return a field with what stands in front of it; nothing of an empty one."""
     return _prefix(number, len(field)) + field if field else b""
 
@@ -305,7 +305,7 @@ def _observed(
     num_truncated: int,
     num_after: int,
     num_unknown: int,
-    is_eligible: bool,  # noqa: FBT001
+    is_eligible: bool,  # noqa: FBT001 (one of the numbers)
 ) -> bytes:
     """Return the field that says what was noticed; most customers share it with many others."""
     observed = pb.Observed(

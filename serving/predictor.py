@@ -107,6 +107,10 @@ class RowOf(Mapping[str, ndarray]):
         """Return an output; the first axis has one row."""
         return self.run[name][self.row : self.row + 1]
 
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is an output of this name, without cutting it out."""
+        return name in self.run
+
     def __iter__(self) -> Iterator[str]:
         """Yield the outputs' names."""
         return iter(self.run)
@@ -139,6 +143,10 @@ class RowsOf(Mapping[str, ndarray]):
         """Return an output of them all."""
         found: ndarray = np.concatenate([run[name] for run in self._runs]).take(self._places, axis=0)
         return found
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is an output of this name, without bringing it together."""
+        return name in self._runs[0]
 
     def __iter__(self) -> Iterator[str]:
         """Yield the outputs' names."""

@@ -3,7 +3,7 @@
 It deliberately does not know who waits for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,39 @@ class Scored:
     faults: Mapping[int, HistoryError]
 
 
+class _OfParts(Mapping[str, ndarray]):
+    """The outputs of several parts, each brought together when it is looked at.
+
+    A part in which everybody is at fault has no outputs: its rows are zeros, and never looked at.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Mapping[str, ndarray], int]]) -> None:
+        """Keep the outputs of every part, and how many customers it has."""
+        self._parts = parts
+        self._names = next((outputs for outputs, _ in parts if outputs), {})
+
+    def __getitem__(self, name: str) -> ndarray:
+        """Return an output of them all."""
+        found = [outputs[name] if outputs else None for outputs, _ in self._parts]
+        like = next(values for values in found if values is not None)
+        blanks = [np.zeros((num, *like.shape[1:]), dtype=like.dtype) for _, num in self._parts]
+        return np.concatenate(
+            [blank if values is None else values for values, blank in zip(found, blanks, strict=True)]
+        )
+
+    def __contains__(self, name: object) -> bool:
+        """Say whether there is an output of this name."""
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the outputs' names."""
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        """Return the number of outputs."""
+        return len(self._names)
+
+
 def scored_of(parts: Sequence[Part]) -> Scored:
     """Return the answer to a request whose parts have all been answered."""
     found = [part.predictions for part in parts if part.predictions is not None]
@@ -40,11 +73,7 @@ def scored_of(parts: Sequence[Part]) -> Scored:
     for part in parts:
         faults |= {start + row: error for row, error in part.faults.items()}
         start += len(part.as_of_us)
-    # A part in which everybody is at fault has no outputs; its rows are never looked at.
-    forms = {name: values for one in found for name, values in one.outputs.items()}
-    outputs = {
-        name: np.concatenate([_output(one, name, like) for one in found]) for name, like in forms.items()
-    }
+    outputs = _OfParts([(one.outputs, len(one.num_used)) for one in found])
     counts = {name: np.concatenate([getattr(one, name) for one in found]) for name in OBSERVED_NAMES}
     return Scored(predictions=Predictions(outputs=outputs, **counts), faults=faults)
 
@@ -56,8 +85,3 @@ def noticed_in(scored: Scored) -> Noticed:
     counts = {name: sum(getattr(scored.predictions, name).tolist()) for name in COUNT_NAMES}
     num = len(scored.predictions.num_used)
     return Noticed(num_scored=num - num_faults, num_faults=num_faults, **counts)
-
-
-def _output(predictions: Predictions, name: str, like: ndarray) -> ndarray:
-    blank = (len(predictions.num_used), *like.shape[1:])
-    return predictions.outputs[name] if name in predictions.outputs else np.zeros(blank, dtype=like.dtype)

@@ -24,6 +24,7 @@ from serving.cores import num_cores
 from serving.measuring import Measured, measure
 from serving.open_inference.servicer import OPEN_INFERENCE_SERVICE, OpenInferenceServicer
 from serving.recording import Snapshot
+from serving.rehearsing import rehearse
 from serving.scorer import Scorer
 from serving.servicer import SCORING_SERVICE, ScoringServicer
 from serving.settings import Settings
@@ -186,6 +187,8 @@ def prepare(settings: Settings) -> Prepared:
     )
     predictor = artifact.predictor.with_plan(measured.plan)
     predictor.warm_up()
+    artifact = replace(artifact, predictor=predictor)
+    rehearse(artifact, limits=settings.limits)
     extra = {
         "threads": measured.threads,
         "budget_events": measured.plan.budget_events,
@@ -193,7 +196,7 @@ def prepare(settings: Settings) -> Prepared:
         "microseconds_per_event": round(1e6 * measured.seconds_per_event, 2),
     }
     _log.info("measured", extra=extra)
-    return Prepared(artifact=replace(artifact, predictor=predictor), measured=measured)
+    return Prepared(artifact=artifact, measured=measured)
 
 
 async def serve(settings: Settings) -> None:

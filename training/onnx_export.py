@@ -59,7 +59,9 @@ def export_onnx(graph: ScoringGraph, *, spec: EncodingSpec, path: Path) -> None:
             verbose=False,
         )
     assert program is not None, "the exporter returns nothing only for the old path"
-    _plant(program.model.graph, {m.mark: m.arrays for m in graph.modules() if isinstance(m, Trees)})
+    trees = [module for module in graph.modules() if isinstance(module, Trees)]
+    assert len({one.mark for one in trees}) == len(trees), "operators are told apart by their marks"
+    _plant(program.model.graph, {one.mark: one.arrays for one in trees})
     _drop_guards(program.model.graph)
     onnx_ir.passes.common.RemoveUnusedNodesPass()(program.model)
     _rename_values(program.model.graph)
@@ -133,7 +135,9 @@ def _drop_guards(graph: onnx_ir.Graph) -> None:
             (values,), (result,) = node.inputs, node.outputs
             for user, place in tuple(result.uses()):
                 if user.op_type == "Where" and place == 2 and user.inputs[1] is values:
-                    user.outputs[0].replace_all_uses_with(result)
+                    condition = user.inputs[0] and user.inputs[0].producer()
+                    if condition and condition.op_type == "Greater" and condition.inputs[0] is values:
+                        user.outputs[0].replace_all_uses_with(result)
 
 
 _TREE_TENSORS = frozenset({"nodes_modes", "nodes_splits", "leaf_weights"})
@@ -166,8 +170,8 @@ def _rename_values(graph: onnx_ir.Graph) -> None:
 
     What nobody reads gets no name: an operator need not write it then.
     """
-    outputs = set(graph.outputs)
-    for index, value in enumerate(v for node in graph.all_nodes() for v in node.outputs if v not in outputs):
+    inner = (v for node in graph.all_nodes() for v in node.outputs if not v.is_graph_output())
+    for index, value in enumerate(inner):
         value.name = f"value/{index}" if value.uses() else ""
 
 

@@ -83,7 +83,8 @@ def write_outputs(
     positions = asked.positions[rows]
     # A size that the graph leaves open is known from what it gave, and 0 where it gave nothing.
     sizes = {f.name: [s if isinstance(s, int) else 0 for s in f.shape[1:]] for f in manifest.outputs}
-    sizes |= {name: list(values.shape[1:]) for name, values in predictions.outputs.items()}
+    found = {name: predictions.outputs[name] for name in names if name in predictions.outputs}
+    sizes |= {name: list(values.shape[1:]) for name, values in found.items()}
     is_raw = bool(request.raw_input_contents)
     response = pb.ModelInferResponse(model_name=manifest.name, model_version=manifest.version, id=request.id)
     for name in names:
@@ -100,6 +101,6 @@ def write_outputs(
         else:
             values = np.full((asked.num_customers, *sizes[name]), np.nan, dtype=np.float32)
             if len(rows):
-                values[positions] = predictions.outputs[name][rows]
+                values[positions] = found[name][rows]
         write_tensor(response, name, values, is_raw=is_raw)
     return response

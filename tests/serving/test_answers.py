@@ -11,7 +11,8 @@ from holdfast.errors import HistoryError
 from holdfast.manifest import Manifest, read_manifest
 from holdfast.results import OBSERVED_NAMES
 from holdfast.v1 import scoring_pb2 as pb
-from serving.answers import AnswerWriter, Wanted
+from serving import entry_loops as loops
+from serving.answers import AnswerWriter, Wanted, _varint
 from serving.predictor import Predictions
 
 
@@ -83,6 +84,35 @@ def test_the_bytes_say_what_the_message_says(
     found = predictions(num)
     data = AnswerWriter(manifest).write([one.encode() for one in ids], found, {}, wanted=Wanted(**include))
     assert pb.ScoreResponse.FromString(data) == plainly(manifest, ids, found, {}, **include)
+
+
+@pytest.mark.parametrize("id_size", [0, 1, 127, 128, 16_383, 16_384])
+@pytest.mark.parametrize("count", [0, 1, 127, 128, 16_384, 2**32 - 1])
+def test_entries_are_what_protobuf_writes(id_size: int, count: int) -> None:
+    """Compiled and as Python, where lengths and numbers take a byte more."""
+    names, predicted = [b"x" * id_size, b"y"], np.full((2, 5), 7, dtype=np.uint8)
+    observed = np.array([[count, 3], [0, count], [count, count], [0, 0], [1, 0]])
+    seen = [dict(zip(OBSERVED_NAMES, column, strict=True)) for column in observed.T.tolist()]
+    beside = [
+        pb.CustomerResult(observed=pb.Observed(**one | {"is_eligible": bool(one["is_eligible"])}))
+        for one in seen
+    ]
+    ids = [pb.CustomerResult(customer_id=name.decode()).SerializeToString() for name in names]
+    whole = [name + bytes([7] * 5) + one.SerializeToString() for name, one in zip(ids, beside, strict=True)]
+    tag = pb.ScoreResponse.DESCRIPTOR.fields_by_name["customers"].number << 3 | 2
+    wanted = b"".join(bytes([tag]) + _varint(len(one)) + one for one in whole)
+    for write in (loops.write_entries, loops.write_entries.python):
+        written, size = np.zeros(len(wanted) + 1, dtype=np.uint8), np.zeros(1, dtype=np.int64)
+        write(
+            np.frombuffer(b"".join(names), dtype=np.uint8),
+            np.cumsum([len(name) for name in names]),
+            predicted,
+            observed,
+            loops.OBSERVED_TAGS,
+            written,
+            size,
+        )
+        assert (written[: size[0]].tobytes(), written[-1]) == (wanted, 0)
 
 
 @pytest.mark.parametrize("at_fault", [[0], [1, 4], [0, 1, 2, 3, 4]])

@@ -13,7 +13,7 @@ from holdfast.manifest import Manifest, TargetForm
 from holdfast.schema import Target
 from holdfast.v1 import scoring_pb2 as pb
 from serving.answers import AnswerWriter, Wanted
-from serving.predictor import Predictions
+from serving.predictor import Predictions, RowOf
 
 VISITS = Target(
     name="visits", kind="time_to_event", event_types=("visit",), horizons_days=(7, 30), form="event"
@@ -84,12 +84,15 @@ def test_all_horizons_are_answered_unless_some_are_chosen(manifest: Manifest) ->
 
 
 def test_a_customer_alone_is_answered_as_among_others(manifest: Manifest) -> None:
-    """The quick way for one customer picks the same horizons."""
+    """The quick way for one customer picks the same horizons, and writes the same bytes."""
     wanted = Wanted(horizons_days=(30, 90), include_quantiles=False, include_survival=True)
     writer = AnswerWriter(manifest)
     among = pb.ScoreResponse.FromString(writer.write([b"a", b"b", b"c"], predictions(), {}, wanted=wanted))
     alone = writer.write([b"c"], predictions().rows(slice(2, 3)), {}, wanted=wanted)
     assert pb.ScoreResponse.FromString(alone).customers[0] == among.customers[2]
+    found = predictions()
+    of_row = replace(found.rows(slice(2, 3)), outputs=RowOf(found.outputs, 2))
+    assert writer.write([b"c"], of_row, {}, wanted=wanted) == alone
     assert probabilities(pb.ScoreResponse.FromString(alone), 0) == {"churn": [2.3, 2.9], "visits": [2.3]}
 
 

@@ -24,10 +24,12 @@ from builders import random_histories, small_schema
 from holdfast.errors import ArtifactError, RunError, SchemaMismatchError
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
-from holdfast.wire import write_request
+from holdfast.wire import Limits, write_request
+from serving import entry_loops, wire_loops
 from serving import server as server_module
 from serving.artifact import Artifact
-from serving.server import ScoringServer, serve
+from serving.rehearsing import rehearse
+from serving.server import ScoringServer, prepare, serve
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +87,18 @@ async def test_an_artifact_that_is_refused_never_says_serving(server: ScoringSer
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         status = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert status.status == NOT_SERVING
+
+
+def test_what_is_compiled_is_compiled_before_the_first_request(artifact_folder: Path) -> None:
+    """A request is read and an answer written before anybody can ask."""
+    for loop in (wire_loops.outline, wire_loops.read_numbers, entry_loops.write_entries):
+        loop._run = None
+    prepared = prepare(Settings(artifact=artifact_folder, threads=1, budget_events=64))
+    for loop in (wire_loops.outline, wire_loops.read_numbers, entry_loops.write_entries):
+        assert loop._run is not None
+    answer = pb.ScoreResponse.FromString(rehearse(prepared.artifact, limits=Limits()))
+    assert [one.customer_id for one in answer.customers] == ["first", "second"]
+    assert all(one.HasField("prediction") for one in answer.customers)
 
 
 async def test_the_schema_that_must_be_served_is_checked(artifact_folder: Path) -> None:

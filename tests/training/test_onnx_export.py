@@ -1,5 +1,6 @@
 """Tests of the exported file: the same numbers as torch, in one checked file, the same bytes each time."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,9 @@ from builders import small_spec
 from holdfast.errors import ArtifactError
 from holdfast.schema import horizon_grid_days
 from training.calibration import Calibration, SurvivalCalibration
+from training.model.distributions import log_event_by
 from training.model.graph import ScoringGraph
+from training.model.time_bins import softplus
 from training.onnx_export import MAX_IR_VERSION, OPSET_VERSION, check_file, export_onnx
 
 SPEC = small_spec()
@@ -155,6 +158,41 @@ def test_softplus_is_one_operator(exported: tuple[ScoringGraph, Path]) -> None:
     softplus = {node.output[0] for node in nodes if node.op_type == "Softplus"}
     assert softplus
     assert not [node for node in nodes if node.op_type == "Where" and softplus & set(node.input)]
+
+
+class Rare(torch.nn.Module):
+    """The log probability of an event, and the softplus that time bins count with."""
+
+    def forward(self, hazard_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return both."""
+        return log_event_by(hazard_logits, bin_end=1), softplus(hazard_logits)
+
+
+@pytest.fixture(scope="module")
+def rare(tmp_path_factory: pytest.TempPathFactory) -> onnxruntime.InferenceSession:
+    """Return its file, opened."""
+    path = tmp_path_factory.mktemp("rare") / "rare.onnx"
+    inputs, shapes = (torch.zeros(3, 1),), {"hazard_logits": {0: "batch"}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(Rare().eval(), inputs, path, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    return open_session(path)
+
+
+def test_rare_and_sure_events_keep_their_digits(rare: onnxruntime.InferenceSession) -> None:
+    """From one in a hundred million to a sure one, relative to the probability."""
+    logits = np.linspace(-18.0, 10.0, 100, dtype=np.float32)[:, None]
+    found, _ = rare.run(None, {rare.get_inputs()[0].name: logits})
+    exact = -np.logaddexp(0.0, -logits[:, 0].astype(np.float64))
+    np.testing.assert_allclose(found, exact, atol=2e-6)
+
+
+def test_softplus_of_anything_is_softplus(rare: onnxruntime.InferenceSession) -> None:
+    """Beyond the end of the exponential too."""
+    values = np.float32([-200.0, -30.0, 0.0, 30.0, 79.0, 81.0, 300.0, 1e30])[:, None]
+    _, found = rare.run(None, {rare.get_inputs()[0].name: values})
+    exact = np.logaddexp(0.0, values.astype(np.float64))
+    np.testing.assert_allclose(found, exact, rtol=1e-6, atol=1e-7)
 
 
 def test_the_file_is_one_file_of_the_agreed_form_and_names_no_path(

@@ -39,7 +39,8 @@ def log_event(hazard: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """Return ``log(1 - exp(-H))``, the log probability of an event, from a cumulative hazard.
 
     ``1 - exp(-H) = t / (0.5 t + 0.5)`` with ``t = tanh(H / 2)``: no difference of nearly equal numbers, which
-    would lose the digits of rare events, and no branch.
+    would lose the digits of rare events, and no branch. Those that ``H`` itself has lost stay lost: an engine
+    whose softplus is ``log(exp(x) + 1)`` has none below -17.
     """
     t = torch.tanh(0.5 * torch.clamp(hazard, min=_LEAST_HAZARD))
     return torch.log(t / (0.5 * t + 0.5))
@@ -102,7 +103,8 @@ def normal_quantile(probability: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes
 
     In ``t = sqrt(-log m) - sqrt(log 2)`` of the smaller tail ``m``, much as the tails of Wichura, Algorithm
     AS 241, Applied Statistics 37 (1988). Deviation: he has a function of its own for the centre; fitted by
-    minimax from ``m = 1e-6`` on, with a zero at 1/2, this one is within 2e-8 everywhere.
+    minimax from ``m = 1e-6`` on, with a zero at 1/2, this one is within 2e-8 everywhere, before float32
+    rounds (2e-7 near the median, 2e-6 in the tails).
 
     Args:
         probability: Any finite values; those outside of [1e-6, 1 - 1e-6] are clipped.

@@ -39,9 +39,9 @@ class PiecewiseLinear(nn.Module):
         """Keep the bins of all columns side by side.
 
         Args:
-            num_columns: How many columns there are; those behind the last edges have no bins.
             edges: Ascending edges per column; fewer than two leave the column out. Edges that
                 coincide, or nearly so, in float32 are merged, because a bin without width gives NaN.
+            num_columns: How many columns there are; those behind the last edges have no bins.
         """
         super().__init__()
         merged = [_distinct(column) for column in edges]

@@ -4,7 +4,7 @@ It deliberately does not know ONNX, nor how the calibration was fitted. A server
 arithmetic of its own on what comes out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -66,14 +66,21 @@ class ScoringGraph(nn.Module):
         """
         named = dict(zip(self.input_names, inputs, strict=True))
         batch = {name: x if name in EVENT_INPUTS else x.unsqueeze(1) for name, x in named.items()}
-        told = self.model.tell(batch)
-        outputs = self.heads(told.state, told.features, told.calendar)
-        raw = self.model.read([x.squeeze(1) for x in outputs], told.state.squeeze(1))
+        raw = self._folded(batch) if torch.compiler.is_exporting() else self._plain(batch)
         if self.blend is not None:
             said = [expert(named["readout_values"], named["readout_ids"]) for expert in self.experts.values()]
             raw = blended(raw, said, self.blend.weights, self.schema)
         answers = answer(calibrated(raw, self.calibration), self.schema, self.levels)
         return tuple(answers[name] for name in self.output_names)
+
+    def _plain(self, batch: Mapping[str, Tensor]) -> RawOutputs:
+        return self.model(batch).map_readouts(lambda x: x.squeeze(1))
+
+    def _folded(self, batch: Mapping[str, Tensor]) -> RawOutputs:
+        """Return the same with all heads in one map; what is exported is compared with the model's own."""
+        told = self.model.tell(batch)
+        outputs = self.heads(told.state, told.features, told.calendar)
+        return self.model.read([x.squeeze(1) for x in outputs], told.state.squeeze(1))
 
 
 def output_names(schema: Schema) -> tuple[str, ...]:

@@ -64,8 +64,10 @@ class HeadLinear(nn.Module):
 
 
 def linear_of(weight: Float[Tensor, "output input"], bias: Float[Tensor, " output"]) -> nn.Linear:
-    """Return the layer with these weights, which it keeps for itself."""
-    linear = nn.Linear(weight.shape[1], weight.shape[0])
+    """Return the layer with these weights, which are copied and not learned any more."""
+    linear = nn.utils.skip_init(
+        nn.Linear, weight.shape[1], weight.shape[0], device=weight.device, dtype=weight.dtype
+    ).requires_grad_(requires_grad=False)
     with torch.no_grad():
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)

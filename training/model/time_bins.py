@@ -16,7 +16,7 @@ MAX_AGE_DAYS = 1e5
 """Ages are clipped here, far beyond any history, so that nothing computed from one overflows."""
 
 MAX_EXPONENT = 80.0
-"""The exponential of more comes close to the end of float32."""
+"""The exponential of more comes close to the end of float32; softplus is its argument long before."""
 
 _NOWHERE = -2.0
 """A position on the bin axis at which no bin has any weight."""
@@ -45,13 +45,14 @@ def _features(
     return torch.flatten(parts, start_dim=2)
 
 
-def _softplus(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
+def softplus(values: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
     """Return softplus; of every event, so that it is worth knowing what an engine is slow at.
 
     ONNX Runtime computes its own operator number by number, five times slower than the parts.
     """
     if torch.compiler.is_exporting():
-        return torch.log(torch.exp(torch.clamp(values, max=MAX_EXPONENT)) + 1.0)
+        beyond = torch.relu(values - MAX_EXPONENT)
+        return torch.log(torch.exp(torch.clamp(values, max=MAX_EXPONENT)) + 1.0) + beyond
     return nn.functional.softplus(values)
 
 
@@ -135,7 +136,7 @@ class TimeBins(nn.Module):
         return torch.minimum(tenure, self.centre_days) + torch.clamp(falling, min=0.0)
 
     def _counted(self, events: Float[Tensor, "*axes channel"]) -> Float[Tensor, "*axes kind"]:
-        kinds = _softplus(self.kinds(events))
+        kinds = softplus(self.kinds(events))
         return nn.functional.pad(kinds, (0, 1), value=1.0)
 
     def _binned(self, ages: Tensor, is_visible: Tensor) -> Float[Tensor, "batch readout bin length"]:
