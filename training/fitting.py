@@ -156,7 +156,7 @@ def build_model(task: Task, config: FitConfig, train: Readouts) -> SequenceModel
     spec = fit_encoding(
         task.histories, task.schema, config.encoding, customer=sample.customer, cutoff_us=sample.cutoff_us
     )
-    settled = settled_model(config.model, train)
+    settled = settled_model(config.model, task, train, max_events=config.encoding.max_events)
     scales = fit_target_scales(task.schema, train.labels, use_tied_amounts=config.model.use_tied_amounts)
     torch.manual_seed(config.seed)
     return SequenceModel(spec, settled, scales)

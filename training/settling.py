@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from holdfast.histories import search_sorted
 from holdfast.schema import MICROSECONDS_PER_DAY
-from training.advice import DataFigures, WantedSteps, advice
+from training.advice import RICH_TYPES, DataFigures, WantedSteps, advice
 from training.fit_config import FitConfig
 from training.model import ModelConfig
 from training.module import OptimiserConfig
@@ -20,6 +20,9 @@ from training.task import Readouts, Task
 
 MOST_UNSEEN_DAYS = 45
 """Of the year that training cutoffs may leave out in one piece, if seasons are to be learned."""
+
+LONG_EVENTS = 50
+"""Events that a tenth of training cutoffs must see for a second recurrent layer."""
 
 STEPS_OF_ANY_DATA = 1_000
 """As many steps as different histories ask for are taken up to here, however few customers there are."""
@@ -32,8 +35,8 @@ _YEAR_DAYS = 365.25
 _log = logging.getLogger(__name__)
 
 
-def settled_model(config: ModelConfig, train: Readouts) -> ModelConfig:
-    """Decide whether the calendar of the cutoff is learned, where the configuration says ``auto``.
+def settled_model(config: ModelConfig, task: Task, train: Readouts, *, max_events: int) -> ModelConfig:
+    """Decide what the configuration leaves to the data: the calendar of the cutoff, and the layers of a GRU.
 
     What is learned of some months is carried on into those that no cutoff has seen. On Online
     Retail II, asked at 2010-12-14 with cutoffs from nine months, the log loss was .83 with the
@@ -41,24 +44,53 @@ def settled_model(config: ModelConfig, train: Readouts) -> ModelConfig:
 
     Args:
         config: As configured.
+        task: Store and splits.
         train: The training cutoffs.
+        max_events: Of the encoding.
 
     Returns:
-        The configuration with ``calendar`` decided.
+        The configuration with ``calendar`` and ``num_layers`` decided.
     """
-    if config.calendar != "auto":
-        return config
+    if config.calendar == "auto":
+        config = replace(config, calendar="output" if _has_year(train) else "none")
+    if config.num_layers is None:
+        figures = DataFigures.of(task, train, max_events=max_events)
+        config = replace(config, num_layers=2 if _bears_two_layers(figures) else 1)
+    return config
+
+
+def _has_year(train: Readouts) -> bool:
     unseen_days = longest_gap_in_year(train.cutoff_us)
     has_year = unseen_days <= MOST_UNSEEN_DAYS
-    decided = "learned" if has_year else "left out"
     _log.info(
         "the calendar of the cutoff is %s: %.0f days of the year lie between two training cutoffs, "
         "and %d may",
-        decided,
+        "learned" if has_year else "left out",
         unseen_days,
         MOST_UNSEEN_DAYS,
     )
-    return replace(config, calendar="output" if has_year else "none")
+    return has_year
+
+
+def _bears_two_layers(figures: DataFigures) -> bool:
+    """Say whether there is an order that a second recurrent layer can learn.
+
+    On validation it gained .005 of AUROC on the simulated shop (10 event types, 66 events at the longest
+    tenth of cutoffs), and nothing beyond noise where histories are short or of few kinds (CDNOW, Online
+    Retail II) or both many-kinded and short (BPI 2012: 24 and 38).
+    """
+    longest = figures.events[2]
+    is_borne = figures.num_event_types >= RICH_TYPES and longest >= LONG_EVENTS
+    _log.info(
+        "%s: %d event types, and a tenth of training cutoffs see %d events or more; "
+        "two layers need %d and %d",
+        "two recurrent layers" if is_borne else "one recurrent layer",
+        figures.num_event_types,
+        longest,
+        RICH_TYPES,
+        LONG_EVENTS,
+    )
+    return is_borne
 
 
 def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> OptimiserConfig:

@@ -77,7 +77,9 @@ class Workload:
 
     def fit_config(self, model: str, width: int, *, num_steps: int, **overrides: Any) -> FitConfig:
         """Return the default settings of a run of so many steps, with a model of another width."""
-        settings = [f"model.width={width}", f"optimiser.num_steps={num_steps}"]
+        # As deep as the peers' encoders, whatever the data would bear.
+        depth = {"gru": ["model.num_layers=1"]}.get(model, [])
+        settings = [f"model.width={width}", f"optimiser.num_steps={num_steps}", *depth]
         settings += [f"{name}={value}" for name, value in overrides.items()]
         return self._config(model, tuple(settings)).fit
 

@@ -1,5 +1,6 @@
 """What a data set decides for itself."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from tasks import small_task, tiny_config
 
 from holdfast.schema import MICROSECONDS_PER_DAY
+from training.fit_config import FitConfig
+from training.model import ModelConfig
 from training.settling import longest_gap_in_year, settled_model, settled_schedule
 from training.task import Readouts
 
@@ -17,6 +20,11 @@ def cutoffs_at(days: np.ndarray) -> Readouts:
     """Return training readouts at these days since 1970."""
     some = TASK.readouts(TASK.splits.train).take(np.zeros(len(days), dtype=np.int64))
     return replace(some, cutoff_us=(days * MICROSECONDS_PER_DAY).astype(np.int64))
+
+
+def settled(config: FitConfig, train: Readouts) -> ModelConfig:
+    """Settle the model of a configuration."""
+    return settled_model(config.model, TASK, train, max_events=config.encoding.max_events)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +51,7 @@ def test_the_gap_in_the_year_is_that_of_a_circle(days: list[float], gap: float) 
 def test_the_calendar_is_learned_from_a_whole_year(num_months: int, decided: str) -> None:
     """With a part of it, what is learned would be carried on into months that nobody has seen."""
     train = cutoffs_at(15_000 + 30 * np.arange(num_months))
-    assert settled_model(tiny_config(calendar="auto").model, train).calendar == decided
+    assert settled(tiny_config(calendar="auto"), train).calendar == decided
 
 
 def test_histories_ask_for_steps_and_customers_bound_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,4 +79,19 @@ def test_what_was_configured_stands(given: str) -> None:
     """However much of the year the cutoffs cover."""
     for num_months in (1, 30):
         train = cutoffs_at(15_000 + 30 * np.arange(num_months))
-        assert settled_model(tiny_config(calendar=given).model, train).calendar == given
+        assert settled(tiny_config(calendar=given), train).calendar == given
+
+
+@pytest.mark.parametrize(("least_types", "least_events"), [(0, 0), (99, 0), (0, 99)])
+def test_many_kinds_of_event_in_long_histories_bear_two_layers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, least_types: int, least_events: int
+) -> None:
+    """Either alone does not; what was configured stands, and the log has both figures."""
+    monkeypatch.setattr("training.settling.RICH_TYPES", least_types)
+    monkeypatch.setattr("training.settling.LONG_EVENTS", least_events)
+    train = TASK.readouts(TASK.splits.train)
+    with caplog.at_level(logging.INFO):
+        found = settled(tiny_config(encoder="gru", num_layers=None), train).num_layers
+    assert found == (1 if least_types or least_events else 2)
+    assert f"two layers need {least_types} and {least_events}" in caplog.text
+    assert settled(tiny_config(encoder="gru", num_layers=3), train).num_layers == 3

@@ -23,7 +23,8 @@ class ModelConfig:
     Attributes:
         encoder: ``transformer``, ``gru``, or ``none`` (time bins and readout features only).
         width: Channels of events and readouts.
-        num_layers: Transformer blocks, GRU layers, or feed-forward blocks where there is no encoder.
+        num_layers: Transformer blocks, GRU layers, or feed-forward blocks where there is no encoder;
+            None is one, unless :func:`training.settling.settled_model` finds that the data bears two.
         num_heads: Attention heads; they divide the width into even parts.
         feed_forward_multiple: Hidden width of a feed-forward part over ``width``.
         dropout: On inputs and residual branches; attention weights are never dropped, so that the
@@ -53,7 +54,7 @@ class ModelConfig:
 
     encoder: EncoderKind
     width: int
-    num_layers: int
+    num_layers: int | None
     num_heads: int
     feed_forward_multiple: int
     dropout: float
@@ -78,8 +79,9 @@ class ModelConfig:
         Raises:
             ConfigError: Naming the key, its value and the limit.
         """
-        for key in ("width", "num_layers", "num_heads", "feed_forward_multiple"):
+        for key in ("width", "num_heads", "feed_forward_multiple"):
             self._need(key, getattr(self, key) >= 1, "it must be at least 1")
+        self._need("num_layers", self.depth >= 1, "it must be at least 1, or null")
         self._need(
             "num_heads", self.width % (2 * self.num_heads) == 0, "the width must be a multiple of 2 heads"
         )
@@ -102,6 +104,11 @@ class ModelConfig:
         self._need("quantile_levels", is_inside, "they must be ascending and lie between 0.001 and 0.999")
         wants_events = self.use_next_event and self.encoder == "none"
         self._need("use_next_event", not wants_events, "encoder none has no event states to predict from")
+
+    @property
+    def depth(self) -> int:
+        """The number of layers; one where nothing has been decided."""
+        return 1 if self.num_layers is None else self.num_layers
 
     def _need(self, key: str, is_fine: bool, limit: str) -> None:  # noqa: FBT001 - one condition per line above
         if not is_fine:

@@ -64,7 +64,7 @@ class TransformerEncoder(nn.Module):
         super().__init__()
         self.rotary = RotaryTime(config) if config.rotary_days else None
         self.attention_days = config.attention_days
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.num_layers)])
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
 
     def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
         """Run all layers; the last one for readouts only, unless event states are asked for."""
@@ -100,10 +100,8 @@ class GruEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         """Make the recurrent layers and the readouts' feed-forward part."""
         super().__init__()
-        dropout = config.dropout if config.num_layers > 1 else 0.0
-        self.recurrent = nn.GRU(
-            config.width, config.width, config.num_layers, batch_first=True, dropout=dropout
-        )
+        dropout = config.dropout if config.depth > 1 else 0.0
+        self.recurrent = nn.GRU(config.width, config.width, config.depth, batch_first=True, dropout=dropout)
         self.mix = nn.Linear(config.width, config.width)
         self.feed_forward = FeedForward(config)
 
@@ -187,7 +185,7 @@ class NoEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         """Make the blocks."""
         super().__init__()
-        self.blocks = nn.Sequential(*[FeedForward(config) for _ in range(config.num_layers)])
+        self.blocks = nn.Sequential(*[FeedForward(config) for _ in range(config.depth)])
 
     def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
         """Leave the events alone."""
