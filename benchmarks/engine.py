@@ -92,7 +92,8 @@ def flops_of(kind: str, arguments: Mapping[str, Any]) -> float:
     if kind == "GRU":
         # Weights are constants, which the profile leaves out; a hidden state has three gates.
         length, batch, width = inputs[0]
-        _, directions, _, hidden = outputs[0]
+        # All states or the last ones alone: what stands in front of the directions differs.
+        *_, directions, _, hidden = outputs[-1]
         return 2.0 * length * batch * directions * 3 * hidden * (width + hidden)
     if kind == "Attention":
         queries, keys = inputs[0], inputs[1]
