@@ -23,11 +23,9 @@ from holdfast.results import OBSERVED_NAMES
 from holdfast.schema import Target
 from holdfast.v1 import scoring_pb2 as pb
 from serving import entry_loops as loops
-from serving.predictor import Predictions, RowOf
-
-_LENGTH_DELIMITED, _FIXED32 = 2, 5
-"""Wire types of protobuf: a message, a text or a packed column; a float."""
-
+from serving.outputs import RowOf
+from serving.predictor import Predictions
+from serving.wire_loops import FIXED32, LENGTH_DELIMITED
 
 T = TypeVar("T")
 
@@ -250,7 +248,7 @@ def _framed(kind: type, field: str, *pieces: bytes | _Numbers) -> list[bytes | _
     # Generated classes have a descriptor that their stubs' base type does not show.
     descriptor = kind.DESCRIPTOR.fields_by_name[field]  # type: ignore[attr-defined]
     if descriptor.type == descriptor.TYPE_FLOAT and not descriptor.is_repeated:
-        return [_varint(descriptor.number << 3 | _FIXED32), *pieces]
+        return [_varint(descriptor.number << 3 | FIXED32), *pieces]
     return [_prefix(descriptor.number, sum(map(len, pieces))), *pieces]
 
 
@@ -288,7 +286,7 @@ def _entries(
 @lru_cache(maxsize=16_384)
 def _prefix(number: int, size: int) -> bytes:
     """Return what stands in front of a field of so many bytes."""
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(size)
+    return _varint(number << 3 | LENGTH_DELIMITED) + _varint(size)
 
 
 def _varint(number: int) -> bytes:

@@ -13,7 +13,8 @@ from numpy import ndarray
 
 from holdfast.errors import HistoryError
 from serving.asking import Asked
-from serving.predictor import Predictions, RowOf, RowsOf, spread
+from serving.outputs import RowOf, RowsOf
+from serving.predictor import Predictions, spread
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from numpy import ndarray
 from holdfast.native import inner, native
 from holdfast.results import OBSERVED_NAMES
 from holdfast.v1 import scoring_pb2 as pb
+from serving.wire_loops import VARINT, tag
 
 MOST_BYTES_OF_NUMBER = 10
 """A number of 64 bits takes at most so many bytes, seven bits in each."""
@@ -18,18 +19,10 @@ MOST_BYTES_BESIDE = (6 + 2 * len(OBSERVED_NAMES)) * MOST_BYTES_OF_NUMBER
 """Of an entry: what stands in front of its parts, and what was observed; far from ever reached."""
 
 
-def _tag(kind: type, field: str, wire_type: int) -> int:
-    """Return the number in front of a field: it says which field follows, and in what form."""
-    number: int = kind.DESCRIPTOR.fields_by_name[field].number  # type: ignore[attr-defined]
-    return number << 3 | wire_type
-
-
-_VARINT, _LENGTH_DELIMITED = 0, 2
-
-_ENTRY = _tag(pb.ScoreResponse, "customers", _LENGTH_DELIMITED)
-_ID = _tag(pb.CustomerResult, "customer_id", _LENGTH_DELIMITED)
-_OBSERVED = _tag(pb.CustomerResult, "observed", _LENGTH_DELIMITED)
-OBSERVED_TAGS = np.array([_tag(pb.Observed, name, _VARINT) for name in OBSERVED_NAMES])
+_ENTRY = tag(pb.ScoreResponse, "customers")
+_ID = tag(pb.CustomerResult, "customer_id")
+_OBSERVED = tag(pb.CustomerResult, "observed")
+OBSERVED_TAGS = np.array([tag(pb.Observed, name, VARINT) for name in OBSERVED_NAMES])
 """Of every number that was observed, in their order."""
 
 

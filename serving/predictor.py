@@ -19,6 +19,7 @@ from holdfast.encoding.padding import pad_seen
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES
+from serving.outputs import RowsOf
 from serving.plan import Run, RunPlan
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -87,74 +88,6 @@ class PaddedRun:
             length=self.length,
             num_unknown=self.num_unknown.take(places),
         )
-
-
-class RowOf(Mapping[str, ndarray]):
-    """One customer's part of a run's outputs, cut out when it is looked at.
-
-    Attributes:
-        run: The outputs of all customers of the run.
-        row: The customer's row there.
-    """
-
-    __slots__ = ("row", "run")
-
-    def __init__(self, run: Mapping[str, ndarray], row: int) -> None:
-        """Point at a row."""
-        self.run, self.row = run, row
-
-    def __getitem__(self, name: str) -> ndarray:
-        """Return an output; the first axis has one row."""
-        return self.run[name][self.row : self.row + 1]
-
-    def __contains__(self, name: object) -> bool:
-        """Say whether there is an output of this name, without cutting it out."""
-        return name in self.run
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the outputs' names."""
-        return iter(self.run)
-
-    def __len__(self) -> int:
-        """Return the number of outputs."""
-        return len(self.run)
-
-
-class RowsOf(Mapping[str, ndarray]):
-    """Some customers' part of the outputs of several runs, brought together when it is looked at.
-
-    Most callers want few of the outputs, and those are the short ones.
-    """
-
-    __slots__ = ("_places", "_runs")
-
-    def __init__(
-        self, runs: Sequence[Mapping[str, Shaped[ndarray, "_ ..."]]], places: Int64[ndarray, " customer"]
-    ) -> None:
-        """Point at rows.
-
-        Args:
-            runs: The outputs of every run, at least one.
-            places: Where in them, laid one behind the other, each customer stands.
-        """
-        self._runs, self._places = runs, places
-
-    def __getitem__(self, name: str) -> Shaped[ndarray, "customer ..."]:
-        """Return an output of them all."""
-        found: ndarray = np.concatenate([run[name] for run in self._runs]).take(self._places, axis=0)
-        return found
-
-    def __contains__(self, name: object) -> bool:
-        """Say whether there is an output of this name, without bringing it together."""
-        return name in self._runs[0]
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the outputs' names."""
-        return iter(self._runs[0])
-
-    def __len__(self) -> int:
-        """Return the number of outputs."""
-        return len(self._runs[0])
 
 
 class Predictor:

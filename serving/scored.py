@@ -3,15 +3,15 @@
 It deliberately does not know who waits for it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy import ndarray
 
 from holdfast.errors import HistoryError
 from holdfast.results import COUNT_NAMES, OBSERVED_NAMES
 from serving.batch import Part
+from serving.outputs import OfParts
 from serving.predictor import Predictions
 from serving.recording import Noticed
 
@@ -30,39 +30,6 @@ class Scored:
     faults: Mapping[int, HistoryError]
 
 
-class _OfParts(Mapping[str, ndarray]):
-    """The outputs of several parts, each brought together when it is looked at.
-
-    A part in which everybody is at fault has no outputs: its rows are zeros, and never looked at.
-    """
-
-    def __init__(self, parts: Sequence[tuple[Mapping[str, ndarray], int]]) -> None:
-        """Keep the outputs of every part, and how many customers it has."""
-        self._parts = parts
-        self._names = next((outputs for outputs, _ in parts if outputs), {})
-
-    def __getitem__(self, name: str) -> ndarray:
-        """Return an output of them all."""
-        found = [outputs[name] if outputs else None for outputs, _ in self._parts]
-        like = next(values for values in found if values is not None)
-        blanks = [np.zeros((num, *like.shape[1:]), dtype=like.dtype) for _, num in self._parts]
-        return np.concatenate(
-            [blank if values is None else values for values, blank in zip(found, blanks, strict=True)]
-        )
-
-    def __contains__(self, name: object) -> bool:
-        """Say whether there is an output of this name."""
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield the outputs' names."""
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        """Return the number of outputs."""
-        return len(self._names)
-
-
 def scored_of(parts: Sequence[Part]) -> Scored:
     """Return the answer to a request whose parts have all been answered."""
     found = [part.predictions for part in parts if part.predictions is not None]
@@ -73,7 +40,7 @@ def scored_of(parts: Sequence[Part]) -> Scored:
     for part in parts:
         faults |= {start + row: error for row, error in part.faults.items()}
         start += len(part.as_of_us)
-    outputs = _OfParts([(one.outputs, len(one.num_used)) for one in found])
+    outputs = OfParts([(one.outputs, len(one.num_used)) for one in found])
     counts = {name: np.concatenate([getattr(one, name) for one in found]) for name in OBSERVED_NAMES}
     return Scored(predictions=Predictions(outputs=outputs, **counts), faults=faults)
 

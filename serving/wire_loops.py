@@ -11,11 +11,15 @@ from numpy import ndarray
 from holdfast.native import inner, native
 from holdfast.v1 import scoring_pb2 as pb
 
+VARINT, LENGTH_DELIMITED, FIXED32 = 0, 2, 5
+"""Wire types: a whole number; a text, a message or packed numbers; a float."""
 
-def _tag(kind: type, field: str) -> int:
-    """Return the byte in front of a field that has a length: a text, a message, packed numbers."""
+
+def tag(kind: type, field: str, wire_type: int = LENGTH_DELIMITED) -> int:
+    """Return the number in front of a field, which says what follows and in what form."""
+    # Generated classes have a descriptor that their stubs' base type does not show.
     number: int = kind.DESCRIPTOR.fields_by_name[field].number  # type: ignore[attr-defined]
-    return number << 3 | 2
+    return number << 3 | wire_type
 
 
 ID, TIMES, TYPES, VALID_FROM, FIELD, ATTRIBUTE, _UNKNOWN = range(7)
@@ -24,8 +28,8 @@ PART_OF_TAG = np.full(256, _UNKNOWN, dtype=np.int64)
 for _part, _field in enumerate(
     ("customer_id", "occurred_at_us", "event_type", "valid_from_us", "fields", "attributes")
 ):
-    PART_OF_TAG[_tag(pb.Customer, _field)] = _part
-_NAME, _VALUES, _CODES = (_tag(pb.Column, name) for name in ("name", "values", "codes"))
+    PART_OF_TAG[tag(pb.Customer, _field)] = _part
+_NAME, _VALUES, _CODES = (tag(pb.Column, name) for name in ("name", "values", "codes"))
 
 ABSENT = -1
 _MOST_BITS = 28

@@ -76,8 +76,8 @@ def _bears_two_layers(figures: DataFigures) -> bool:
     """Say whether there is an order that a second recurrent layer can learn.
 
     On validation it gained .005 of AUROC on the simulated shop (10 event types, 66 events at the longest
-    tenth of cutoffs), and nothing beyond noise where histories are short or of few kinds (CDNOW, Online
-    Retail II) or both many-kinded and short (BPI 2012: 24 and 38).
+    tenth of cutoffs), and .0005 at most where kinds are few (CDNOW, Online Retail II) or histories short
+    (BPI 2012: 24 and 38).
     """
     longest = figures.events[2]
     is_borne = figures.num_event_types >= RICH_TYPES and longest >= LONG_EVENTS

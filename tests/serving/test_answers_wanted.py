@@ -13,7 +13,8 @@ from holdfast.manifest import Manifest, TargetForm
 from holdfast.schema import Target
 from holdfast.v1 import scoring_pb2 as pb
 from serving.answers import AnswerWriter, Wanted
-from serving.predictor import Predictions, RowOf
+from serving.outputs import RowOf
+from serving.predictor import Predictions
 
 VISITS = Target(
     name="visits", kind="time_to_event", event_types=("visit",), horizons_days=(7, 30), form="event"

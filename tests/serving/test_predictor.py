@@ -11,15 +11,11 @@ from hypothesis import strategies as st
 
 from builders import DAY, START_US, histories_of_lengths, random_histories, small_spec
 from holdfast.encoding import Cutoffs, encode, pad
-from holdfast.errors import ConfigError, HistoryError
+from holdfast.errors import ConfigError
 from holdfast.histories import Histories
-from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES
 from serving.artifact import Artifact
-from serving.asking import AskedHistories
-from serving.batch import Part
 from serving.plan import RunPlan
-from serving.predictor import Predictions, Predictor, RowsOf, open_session
-from serving.scored import scored_of
+from serving.predictor import Predictions, Predictor, open_session
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -127,43 +123,6 @@ def test_every_length_is_warm_before_anybody_is_served(
     monkeypatch.setattr(Predictor, "run_blank", lambda _, *, num, length: warmed.add((num, length)))
     predictor.with_plan(RunPlan(max_events=32, budget_events=64)).warm_up()
     assert warmed == {(8, 8), (4, 16), (2, 24), (2, 32), (1, 8), (1, 16), (1, 24), (1, 32)}
-
-
-def test_rows_of_several_runs_are_brought_together_when_they_are_looked_at() -> None:
-    """In any order, an output at a time."""
-    runs = [{"a": np.arange(3.0), "b": np.ones((3, 2))}, {"a": np.array([7.0]), "b": np.zeros((1, 2))}]
-    rows = RowsOf(runs, np.array([3, 0, 2]))
-    assert (list(rows), len(rows), "a" in rows, "c" in rows) == (["a", "b"], 2, True, False)
-    assert rows["a"].tolist() == [7.0, 0.0, 2.0]
-    assert rows["b"].tolist() == [[0.0, 0.0], [1.0, 1.0], [1.0, 1.0]]
-
-
-def test_parts_of_a_request_are_one_answer() -> None:
-    """Part after part; zeros for one in which everybody is at fault, and faults under their rows."""
-    counts = np.array([1, 2])
-    noticed = dict.fromkeys(OBSERVED_NAMES, counts) | {ELIGIBLE_NAME: np.array([True, False])}
-    outputs = [{}, {"a": np.array([5.0, 6.0])}, {"a": np.array([8.0, 9.0])}]
-    parts = [
-        Part(
-            asked=AskedHistories(histories=random_histories(np.random.default_rng(0), 2)),
-            as_of_us=counts,
-            padded_events=0,
-            sent_events=0,
-            is_large=True,
-            is_wanted=lambda: True,
-            done=Mock(),
-            predictions=Predictions(outputs=one, **noticed),
-        )
-        for one in outputs
-    ]
-    wrong = HistoryError("event_type[0]", 9, "it must be known")
-    parts[0].faults = {0: wrong, 1: wrong}
-    parts[2].faults = {1: wrong}
-    scored = scored_of(parts)
-    assert (list(scored.predictions.outputs), "a" in scored.predictions.outputs) == (["a"], True)
-    assert scored.predictions.outputs["a"].tolist() == [0.0, 0.0, 5.0, 6.0, 8.0, 9.0]
-    assert scored.faults == {0: wrong, 1: wrong, 5: wrong}
-    assert scored.predictions.num_used.tolist() == [1, 2, 1, 2, 1, 2]
 
 
 def test_blank_customers_cost_what_the_longest_histories_cost(

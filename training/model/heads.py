@@ -4,6 +4,7 @@ They deliberately do not know labels, and give no probabilities: see ``distribut
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -84,24 +85,24 @@ Parameters = Tensor | AmountOutput | CountOutput
 """What a head gives: hazard logits ``[*axes, bin]``, or the parameters of an amount or a count."""
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """An affine map of the three inputs, and what its outputs mean."""
 
     def forward(self, state: Tensor, features: Tensor, calendar: Tensor) -> Parameters:
         """Return the parameters."""
         return self.read(self.outputs(state, features, calendar))
 
+    @abstractmethod
     def outputs(self, state: Tensor, features: Tensor, calendar: Tensor) -> Float[Tensor, "*axes output"]:
         """Return the outputs of the map."""
-        raise NotImplementedError
 
+    @abstractmethod
     def folded(self) -> nn.Linear:
         """Return the map of state, features and calendar side by side that gives the same outputs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, outputs: Float[Tensor, "*axes output"]) -> Parameters:
         """Return what the outputs of the map mean."""
-        raise NotImplementedError
 
 
 class SurvivalHead(Head):

@@ -73,7 +73,11 @@ class SequenceModel(nn.Module):
         self.readout_embedding = ReadoutEmbedding(spec, config, num_sums=num_sums)
         self.encoder = build_encoder(config)
         self.norm = nn.LayerNorm(config.width)
-        heads = {"time_to_event": SurvivalHead, "amount": AmountHead, "count": CountHead}
+        heads: Mapping[str, Callable[..., Head]] = {
+            "time_to_event": SurvivalHead,
+            "amount": AmountHead,
+            "count": CountHead,
+        }
         self.heads = nn.ModuleDict(
             {
                 # A prefix, because a target may be called like an attribute of ModuleDict ("keys").
