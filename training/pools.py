@@ -12,13 +12,11 @@ import torch
 from numpy import ndarray
 from torch.utils.data import ConcatDataset, DataLoader, Sampler
 
-from holdfast.errors import ConfigError
 from holdfast.histories import search_sorted
 from training.batches import MicroBatch, PoolDataset, micro_batches, weightless
 from training.fit_config import FitConfig
 from training.labels import Labels
 from training.model import SequenceModel
-from training.model.packing import can_pack
 from training.predict import encoded_chunks
 from training.prefetch import Prefetched
 from training.readout_table import ReadoutTable
@@ -101,12 +99,9 @@ class PoolData(pl.LightningDataModule):
 
     def _events_on(self, device: torch.device) -> ResidentEvents | None:
         """Put the events on the device where that is wanted; every process has a copy on its own."""
-        wanted = self._config.batching.resident
         if self._is_packed(on_cpu=device.type == "cpu"):
-            if wanted != "auto" and wanted:
-                limit = "it must be auto or false with a recurrent model on a CPU, where events are packed"
-                raise ConfigError("batching.resident", wanted, limit)
             return None
+        wanted = self._config.batching.resident
         until_us, spec = self._task.fit_split.observed_until_us, self._model.spec
         return resident_events(self._task.histories, spec, wanted=wanted, until_us=until_us, device=device)
 
@@ -156,8 +151,9 @@ class PoolData(pl.LightningDataModule):
         return self._task.labeller.label(customer, cutoff_us, observed_until_us=until_us)
 
     def _is_packed(self, *, on_cpu: bool) -> bool:
-        # A GPU wants few shapes, and its recurrent layer has no loop in Python to shorten.
-        return on_cpu and can_pack(self._model.config)
+        # A GPU wants few shapes, and so does a compiler; events in a device's memory are gathered by row.
+        config = self._config
+        return on_cpu and config.compile is None and config.batching.resident is not True
 
     def _pools(
         self, num_steps: int, *, on_cpu: bool, resident: ResidentEvents | None, **chosen: Any

@@ -73,9 +73,12 @@ def step_figures(
     console.print("counting padding and shapes ...", style="dim")
     num_customers = len(workload.customers)
     for model, loop in loops.items():
-        large = loop.pools_of(min(LARGE_POOL, num_customers))
-        for pools, has_goals in ((loop.pools, True), (large, False)):
-            figures += batch_figures(model, pools, epochs=2, num_customers=num_customers, goals=has_goals)
+        figures += batch_figures(model, loop.pools, num_customers=num_customers, has_goals=True)
+    # What a GPU is given depends on no model.
+    size = loop.pools.pool_customers
+    for num, has_goals in ((size, True), (min(LARGE_POOL, num_customers), False)):
+        rows = loop.pools_of(num, on_cpu=False)
+        figures += batch_figures("as for a GPU", rows, num_customers=num_customers, has_goals=has_goals)
     return figures
 
 
@@ -178,7 +181,7 @@ def _loading_seconds(pools: PoolDataset, step: int) -> float:
 
 
 def batch_figures(
-    model: str, pools: PoolDataset, *, epochs: int, num_customers: int, goals: bool
+    whose: str, pools: PoolDataset, *, num_customers: int, has_goals: bool, epochs: int = 2
 ) -> list[Figure]:
     """Count padding and lengths over some passes over all customers.
 
@@ -199,13 +202,13 @@ def batch_figures(
             lengths |= {batch.shape[1] for batch in pool}
             is_packed = any(ACTIVE_ROWS in batch.inputs for batch in pool)
         seen.append(lengths)
-    name = f"{model}, {size:,} customers a step"
+    name = f"{whose}, {size:,} customers a step"
     padding = [
         Figure(
             name=f"{name}: padding of micro-batches",
             value=100 * (1 - num_events / num_padded),
             unit="%",
-            goal=PADDING_GOAL_PERCENT if goals else None,
+            goal=PADDING_GOAL_PERCENT if has_goals else None,
             better="lower",
         ),
         _shown(f"{name}: micro-batches", num_batches / (epochs * per_epoch), "", better="lower"),
@@ -219,7 +222,7 @@ def batch_figures(
             name=f"{name}: lengths that only later epochs had",
             value=len(set().union(*seen[1:]) - seen[0]),
             unit="",
-            goal=0 if goals else None,
+            goal=0 if has_goals else None,
             better="lower",
         ),
     ]

@@ -126,11 +126,11 @@ class Loop:
         self.pools = self.pools_of(self.config.batching.pool_customers)
         self._naive = NaiveBatches(workload, self.model, self.config)
 
-    def pools_of(self, num_customers: int) -> PoolDataset:
-        """Return the pools of all steps with so many customers each."""
+    def pools_of(self, num_customers: int, *, on_cpu: bool = True) -> PoolDataset:
+        """Return the pools of all steps with so many customers each, as a CPU is given them or a GPU."""
         batching = replace(self.config.batching, pool_customers=num_customers)
         config, work = replace(self.config, batching=batching), self._workload
-        return PoolData(work.task, config, self.model, train=work.train, validation=None).pools()
+        return PoolData(work.task, config, self.model, train=work.train, validation=None).pools(on_cpu=on_cpu)
 
     def train(self, *, warm_up_steps: int, seconds: float) -> Rate:
         """Train as a run does."""

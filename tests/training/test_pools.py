@@ -1,8 +1,11 @@
 """Which models are trained on packed events, and where."""
 
+from dataclasses import replace
+
 import pytest
 from tasks import small_task, tiny_config
 
+from training.batches import BatchingConfig
 from training.fitting import build_model
 from training.pools import PoolData
 from training.task import Task
@@ -15,19 +18,21 @@ def task() -> Task:
 
 
 @pytest.mark.parametrize(
-    ("model", "on_cpu", "is_packed"),
+    ("changes", "on_cpu", "is_packed"),
     [
-        ({"encoder": "gru", "num_neighbours": 0}, True, True),
-        ({"encoder": "gru", "num_neighbours": 0}, False, False),
-        ({"encoder": "gru", "num_neighbours": 1}, True, False),
-        ({"encoder": "transformer"}, True, False),
+        ({}, True, True),
+        ({}, False, False),
+        ({"compile": "eager"}, True, False),
+        ({"batching": BatchingConfig(resident=True)}, True, False),
     ],
+    ids=["CPU", "GPU", "compiled", "resident"],
 )
-def test_a_recurrent_model_s_pools_are_packed_on_a_cpu(
-    task: Task, model: dict[str, object], on_cpu: bool, is_packed: bool
+@pytest.mark.parametrize("encoder", ["transformer", "none"])
+def test_pools_are_packed_on_a_cpu(
+    task: Task, encoder: str, changes: dict[str, object], on_cpu: bool, is_packed: bool
 ) -> None:
-    """Elsewhere, and for models that want rows, events are padded."""
-    config = tiny_config(**model)
+    """Elsewhere, for a compiler and for events that lie in a device's memory they are padded to rows."""
+    config = replace(tiny_config(encoder=encoder, use_next_event=False), **changes)
     train = task.readouts(task.fit_split, seed=config.seed)
     data = PoolData(task, config, build_model(task, config, train), train=train, validation=None)
     for batch in data.pools(on_cpu=on_cpu)[0]:

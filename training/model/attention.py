@@ -36,22 +36,21 @@ class RotaryTime(nn.Module):
         wavelengths = torch.logspace(math.log10(shortest), math.log10(longest), num_pairs)
         self.register_buffer("frequencies", 2 * math.pi / wavelengths, persistent=False)
 
-    def forward(
-        self, days: Float[Tensor, "batch position"]
-    ) -> tuple[Float[Tensor, "batch 1 position pair"], Float[Tensor, "batch 1 position pair"]]:
-        """Return cosines and sines.
+    def forward(self, days: Float[Tensor, "*axes"]) -> tuple[Tensor, Tensor]:
+        """Return cosines and sines ``[*axes, pair]``.
 
         Args:
-            days: Relative to any time of the row; a float32 keeps its precision only near zero.
+            days: Relative to any time of the row; a float32 keeps its precision only near zero. They have
+                an axis of one where the states have their heads.
         """
-        angles = days[:, None, :, None] * self.frequencies
+        angles = days[..., None] * self.frequencies
         return torch.cos(angles), torch.sin(angles)
 
 
 Rotation = tuple[Tensor, Tensor] | None
 
 
-def rotate(states: Heads, rotation: Rotation) -> Heads:
+def rotate(states: Float[Tensor, "*axes head_channel"], rotation: Rotation) -> Tensor:
     """Turn every pair of channels (first half, second half) by its angle."""
     if rotation is None:
         return states
@@ -80,48 +79,59 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = Dropout(config.dropout)
 
-    def keys_values(
-        self, events: Float[Tensor, "batch length channel"], rotation: Rotation
-    ) -> tuple[Heads, Heads]:
-        """Return what readouts attend to: rotated keys, and values."""
+    def mixed(
+        self, events: Float[Tensor, "*axes channel"], *, with_query: bool
+    ) -> Float[Tensor, "*axes part_channel"]:
+        """Return what events attend with side by side: queries, where they are asked for, keys and values."""
+        if with_query:
+            return self.query_key_value(self.norm(events))
         width = events.shape[-1]
-        weight, bias = self.query_key_value.weight[width:], self.query_key_value.bias[width:]
-        key, value = F.linear(self.norm(events), weight, bias).chunk(2, dim=-1)
-        return rotate(self._split(key), rotation), self._split(value)
+        return F.linear(
+            self.norm(events), self.query_key_value.weight[width:], self.query_key_value.bias[width:]
+        )
 
-    def events(
-        self, events: Float[Tensor, "batch length channel"], rotation: Rotation
-    ) -> tuple[Float[Tensor, "batch length channel"], Heads, Heads]:
-        """Return the events' next states, and the keys and values that they had.
+    def heads(
+        self, mixed: Float[Tensor, "batch length part_channel"], rotation: Rotation
+    ) -> tuple[Tensor, ...]:
+        """Return the parts of :meth:`mixed` by heads, all but the values turned, as :data:`Heads`."""
+        num_parts = mixed.shape[-1] // (self.num_heads * self.head_width)
+        *turned, value = (self._split(part) for part in mixed.chunk(num_parts, dim=-1))
+        return (*(rotate(part, rotation) for part in turned), value)
+
+    def among_events(self, query: Heads, key: Heads, value: Heads) -> Float[Tensor, "batch position channel"]:
+        """Return what events take from those up to themselves.
 
         Causal; right padding needs no mask, since no real event looks to its right.
         """
-        query, key, value = (self._split(x) for x in self.query_key_value(self.norm(events)).chunk(3, dim=-1))
-        query, key = rotate(query, rotation), rotate(key, rotation)
-        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        events = events + self.dropout(self.out(self._merge(attended)))
-        return self.feed_forward(events), key, value
+        return self._merge(F.scaled_dot_product_attention(query, key, value, is_causal=True))
 
-    def readouts(
-        self,
-        readouts: Float[Tensor, "batch readout channel"],
-        rotation: Rotation,
-        key: Heads,
-        value: Heads,
-        can_see: Bool[Tensor, "batch 1 readout length"],
-    ) -> Float[Tensor, "batch readout channel"]:
-        """Return the readouts' next states; each attends to the events that it can see and to the sink."""
+    def questions(self, readouts: Float[Tensor, "batch readout channel"]) -> Heads:
+        """Return the readouts' queries, not yet turned."""
         width = readouts.shape[-1]
         weight, bias = self.query_key_value.weight[:width], self.query_key_value.bias[:width]
-        query = self._split(F.linear(self.norm(readouts), weight, bias)) / math.sqrt(self.head_width)
+        return self._split(F.linear(self.norm(readouts), weight, bias)) / math.sqrt(self.head_width)
+
+    def from_events(
+        self,
+        query: Float[Tensor, "batch head readout head_channel"],
+        rotation: Rotation,
+        key: Float[Tensor, "batch head length head_channel"],
+        value: Float[Tensor, "batch head length head_channel"],
+        can_see: Bool[Tensor, "batch 1 readout length"],
+    ) -> Float[Tensor, "batch readout channel"]:
+        """Return what readouts take from the events that they can see, and from the sink."""
         sink_key, sink_value = self.sink[0], self.sink[1]
         to_events = rotate(query, rotation) @ key.transpose(-2, -1)
         to_events = torch.where(can_see, to_events, float("-inf"))
         to_sink = query @ sink_key.transpose(-2, -1)
         weights = torch.softmax(torch.cat([to_events, to_sink], dim=-1), dim=-1)
-        attended = weights[..., :-1] @ value + weights[..., -1:] * sink_value
-        readouts = readouts + self.dropout(self.out(self._merge(attended)))
-        return self.feed_forward(readouts)
+        return self._merge(weights[..., :-1] @ value + weights[..., -1:] * sink_value)
+
+    def after(
+        self, states: Float[Tensor, "*axes channel"], taken: Float[Tensor, "*axes channel"]
+    ) -> Float[Tensor, "*axes channel"]:
+        """Return the next states of events or readouts after what they took from others."""
+        return self.feed_forward(states + self.dropout(self.out(taken)))
 
     def _split(self, states: Float[Tensor, "batch position channel"]) -> Heads:
         return states.unflatten(-1, (self.num_heads, self.head_width)).transpose(1, 2)

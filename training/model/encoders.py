@@ -3,7 +3,6 @@
 They deliberately do not know targets: they return readout states, and event states on request.
 """
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -13,28 +12,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from training.model.attention import MAX_DAYS, Block, FeedForward, RotaryTime, Rotation
 from training.model.config import ModelConfig
-from training.model.packing import Packing, gather
+from training.model.packing import Packing
 from training.model.recurrence import run_packed, run_recurrent
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeline:
-    """When everything in a batch happened, and who sees what.
-
-    Attributes:
-        event_days: Days of the events since the spec's origin.
-        readout_days: Days of the cutoffs likewise.
-        readout_visible: How many events of the row each cutoff sees.
-        ages: Age of every event at every cutoff, in days, at least 0.
-        is_visible: Which events each cutoff sees.
-    """
-
-    event_days: Float[Tensor, "batch length"]
-    readout_days: Float[Tensor, "batch readout"]
-    readout_visible: Int64[Tensor, "batch readout"]
-    ages: Float[Tensor, "batch readout length"]
-    is_visible: Bool[Tensor, "batch readout length"]
-
+from training.model.timeline import AnyTimeline, PackedTimeline, Timeline
 
 States = tuple[Float[Tensor, "batch readout channel"], Float[Tensor, "*events channel"] | None]
 
@@ -44,9 +24,9 @@ class Encoder(Protocol):
 
     def __call__(
         self,
-        events: Float[Tensor, "batch length channel"],
+        events: Float[Tensor, "*events channel"],
         readouts: Float[Tensor, "batch readout channel"],
-        timeline: Timeline,
+        timeline: AnyTimeline,
         *,
         with_events: bool,
     ) -> States:
@@ -66,22 +46,36 @@ class TransformerEncoder(nn.Module):
         self.attention_days = config.attention_days
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth)])
 
-    def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
+    def forward(
+        self, events: Tensor, readouts: Tensor, timeline: AnyTimeline, *, with_events: bool
+    ) -> States:
         """Run all layers; the last one for readouts only, unless event states are asked for."""
-        event_rotation, readout_rotation = self._rotations(timeline)
-        can_see = timeline.is_visible
-        if self.attention_days is not None:
-            can_see = can_see & (timeline.ages <= self.attention_days)
-        can_see = can_see[:, None]
+        # Of events, and of readouts.
+        rotations = [self._rotations(part) for part in timeline.parts]
+        can_see = [self._in_sight(part) for part in timeline.parts]
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            if index < last or with_events:
-                events, key, value = block.events(events, event_rotation)
-            else:
-                key, value = block.keys_values(events, event_rotation)
-            readouts = block.readouts(readouts, readout_rotation, key, value, can_see)
+            goes_on = index < last or with_events
+            mixed = timeline.by_row(block.mixed(events, with_query=goes_on))
+            heads = [
+                block.heads(rows, of_events) for rows, (of_events, _) in zip(mixed, rotations, strict=True)
+            ]
+            if goes_on:
+                events = block.after(events, timeline.packed([block.among_events(*of) for of in heads]))
+            asked = zip(timeline.split(block.questions(readouts)), rotations, heads, can_see, strict=True)
+            taken = [
+                block.from_events(query, turn[1], of[-2], of[-1], seen) for query, turn, of, seen in asked
+            ]
+            readouts = block.after(readouts, timeline.joined(taken))
         return readouts, events if with_events else None
+
+    def _in_sight(self, timeline: Timeline) -> Bool[Tensor, "batch 1 readout length"]:
+        """Return which events a readout attends to, with an axis for the heads."""
+        is_visible = timeline.is_visible
+        if self.attention_days is not None:
+            is_visible = is_visible & (timeline.ages <= self.attention_days)
+        return is_visible[:, None]
 
     def _rotations(self, timeline: Timeline) -> tuple[Rotation, Rotation]:
         if self.rotary is None:
@@ -91,7 +85,7 @@ class TransformerEncoder(nn.Module):
         since = [
             torch.clamp(d - first, -MAX_DAYS, MAX_DAYS) for d in (timeline.event_days, timeline.readout_days)
         ]
-        return self.rotary(since[0]), self.rotary(since[1])
+        return self.rotary(since[0][:, None]), self.rotary(since[1][:, None])
 
 
 class GruEncoder(nn.Module):
@@ -105,39 +99,32 @@ class GruEncoder(nn.Module):
         self.mix = nn.Linear(config.width, config.width)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
+    def forward(
+        self, events: Tensor, readouts: Tensor, timeline: AnyTimeline, *, with_events: bool
+    ) -> States:
         """Run over all events once, and gather per readout; a zero state where it sees none."""
+        visible = timeline.readout_visible
         if torch.onnx.is_in_onnx_export():
-            gathered = _exported(self.recurrent, events, timeline.readout_visible)
+            gathered = _exported(self.recurrent, events, visible)
             return self.feed_forward(readouts + self.mix(gathered)), None
-        states = self._states(events)
-        last = torch.clamp(timeline.readout_visible - 1, min=0)
-        index = last[..., None].expand(-1, -1, states.shape[-1])
-        has_events = (timeline.readout_visible > 0)[..., None]
-        gathered = torch.where(has_events, torch.gather(states, 1, index), 0.0)
-        return self.feed_forward(readouts + self.mix(gathered)), states if with_events else None
-
-    def forward_packed(
-        self,
-        events: Float[Tensor, "event channel"],
-        readouts: Float[Tensor, "batch readout channel"],
-        visible: Int64[Tensor, "batch readout"],
-        packing: Packing,
-    ) -> tuple[Float[Tensor, "batch readout channel"], Float[Tensor, "event channel"]]:
-        """Do the same for packed events, and return all of their states."""
-        if runs_own_loop(events):
-            states = run_packed(self.recurrent, events, packing.active, training=self.training)
+        if isinstance(timeline, PackedTimeline):
+            states = self._packed_states(events, timeline.packing)
         else:
-            states = self.recurrent(PackedSequence(events, torch.tensor(packing.active)))[0].data
-        rows = torch.arange(len(visible), device=visible.device)[:, None].expand_as(visible)
-        last = gather(states, packing.places(rows, torch.clamp(visible - 1, min=0)))
+            states = self._states(events)
+        last = timeline.take(states, torch.clamp(visible - 1, min=0))
         gathered = torch.where((visible > 0)[..., None], last, 0.0)
-        return self.feed_forward(readouts + self.mix(gathered)), states
+        return self.feed_forward(readouts + self.mix(gathered)), states if with_events else None
 
     def _states(self, events: Tensor) -> Tensor:
         if runs_own_loop(events):
             return run_recurrent(self.recurrent, events, training=self.training)
         states: Tensor = self.recurrent(events)[0]
+        return states
+
+    def _packed_states(self, events: Tensor, packing: Packing) -> Tensor:
+        if runs_own_loop(events):
+            return run_packed(self.recurrent, events, packing.active, training=self.training)
+        states: Tensor = self.recurrent(PackedSequence(events, torch.tensor(packing.active)))[0].data
         return states
 
 
@@ -187,7 +174,9 @@ class NoEncoder(nn.Module):
         super().__init__()
         self.blocks = nn.Sequential(*[FeedForward(config) for _ in range(config.depth)])
 
-    def forward(self, events: Tensor, readouts: Tensor, timeline: Timeline, *, with_events: bool) -> States:
+    def forward(
+        self, events: Tensor, readouts: Tensor, timeline: AnyTimeline, *, with_events: bool
+    ) -> States:
         """Leave the events alone."""
         del events, timeline
         assert not with_events, "the configuration refuses next-event prediction without an encoder"

@@ -6,7 +6,6 @@ It deliberately does not know labels, losses, calibration or Lightning.
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import cast
 
 import torch
@@ -17,20 +16,17 @@ from holdfast.encoding import EncodingSpec
 from holdfast.encoding.packing import ACTIVE_ROWS
 from training.model.config import ModelConfig
 from training.model.embedding import EventEmbedding, ReadoutEmbedding
-from training.model.encoders import Encoder, GruEncoder, States, Timeline, build_encoder
+from training.model.encoders import Encoder, build_encoder
 from training.model.heads import AmountHead, CountHead, Head, NextEventHead, SurvivalHead
 from training.model.neighbours import Neighbours
 from training.model.outputs import AmountOutput, CountOutput, RawOutputs
 from training.model.packing import Packing
 from training.model.scales import TargetScales
-from training.model.time_bins import TimeBins, event_ages, visible_events
+from training.model.time_bins import TimeBins
+from training.model.timeline import AnyTimeline, PackedTimeline, Timeline
 
 MAX_INPUT = 32.0
 """Numeric inputs are clipped here once more; encoding clips scaled values far below."""
-
-
-EmbedReadouts = Callable[[Tensor | None], Tensor]
-"""Readouts from the sums of what they see."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +92,7 @@ class SequenceModel(nn.Module):
         Args:
             batch: Tensors of ``holdfast.encoding.padding.pad_many`` by name; the length axis has at
                 least one position. Other names are not read. Or those of
-                ``holdfast.encoding.packing.pack_many``, where :func:`training.model.packing.can_pack`.
+                ``holdfast.encoding.packing.pack_many``.
             with_next_event: Whether to add the auxiliary outputs, for training; needs
                 ``config.use_next_event``.
 
@@ -147,55 +143,28 @@ class SequenceModel(nn.Module):
         values = torch.clamp(batch["readout_values"], -MAX_INPUT, MAX_INPUT)
         calendar = torch.clamp(batch["readout_calendar"], -MAX_INPUT, MAX_INPUT)
         events = self._embedded_events(batch)
-        through = self._packed if ACTIVE_ROWS in batch else self._padded
-        embedded = partial(self.readout_embedding, batch["readout_ids"], values, calendar)
-        states, event_states = through(batch, events, embedded, with_events=with_events)
+        is_packed, sums = ACTIVE_ROWS in batch, None
+        timeline: AnyTimeline = PackedTimeline.of(batch) if is_packed else Timeline.of(batch)
+        if self.time_bins is not None:
+            with _full_precision(events):
+                sums = self.time_bins.of(events.float(), timeline)
+        readouts = self.readout_embedding(batch["readout_ids"], values, calendar, sums)
+        encoder = cast("Encoder", self.encoder)
+        states, event_states = encoder(events, readouts, timeline, with_events=with_events)
         with _full_precision(values):
             return Told(state=self.norm(states.float()), features=values, calendar=calendar), event_states
-
-    def _padded(
-        self, batch: Mapping[str, Tensor], events: Tensor, embedded: EmbedReadouts, *, with_events: bool
-    ) -> States:
-        """Return the states of events that are padded to rows."""
-        timeline, sums = _timeline(batch), None
-        if self.time_bins is not None:
-            with _full_precision(events):
-                sums = self.time_bins(events.float(), timeline.ages, timeline.is_visible)
-        encoder = cast("Encoder", self.encoder)
-        return encoder(events, embedded(sums), timeline, with_events=with_events)
-
-    def _packed(
-        self, batch: Mapping[str, Tensor], events: Tensor, embedded: EmbedReadouts, *, with_events: bool
-    ) -> States:
-        """Return the states of packed events."""
-        assert isinstance(self.encoder, GruEncoder), "other encoders want rows"
-        packing, visible, sums = Packing.of(batch[ACTIVE_ROWS]), batch["readout_visible"], None
-        if self.time_bins is not None:
-            with _full_precision(events):
-                sums = self.time_bins.forward_packed(
-                    events.float(), batch["event_days"], batch["readout_days"], visible, packing
-                )
-        states, event_states = self.encoder.forward_packed(events, embedded(sums), visible, packing)
-        return states, event_states if with_events else None
 
     def _embedded_events(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "*axes channel"]:
         if self.event_embedding is None:
             return batch["event_values"]
         values = torch.clamp(batch["event_values"], -MAX_INPUT, MAX_INPUT)
         embedded: Tensor = self.event_embedding(batch["event_ids"], values)
-        return embedded if self.neighbours is None else self.neighbours(embedded)
-
-
-def _timeline(batch: Mapping[str, Tensor]) -> Timeline:
-    event_days, readout_days = batch["event_days"], batch["readout_days"]
-    visible = batch["readout_visible"]
-    return Timeline(
-        event_days=event_days,
-        readout_days=readout_days,
-        readout_visible=visible,
-        ages=event_ages(event_days, readout_days),
-        is_visible=visible_events(visible, event_days),
-    )
+        if self.neighbours is None:
+            return embedded
+        if ACTIVE_ROWS in batch:
+            return self.neighbours.forward_packed(embedded, Packing.of(batch[ACTIVE_ROWS]))
+        mixed: Tensor = self.neighbours(embedded)
+        return mixed
 
 
 def _full_precision(tensor: Tensor) -> AbstractContextManager[object]:

@@ -5,11 +5,13 @@ hour or a week apart may be neighbours alike, and it is the neighbour that tells
 price rise from one without.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from training.model.config import ModelConfig
+from training.model.packing import Packing, gather
 
 
 class Neighbours(nn.Module):
@@ -33,4 +35,19 @@ class Neighbours(nn.Module):
         """Return the events; padding on the right changes nothing to its left."""
         before = F.pad(self.norm(events).transpose(1, 2), (self.reach, 0))
         mixed = F.gelu(self.convolution(before).transpose(1, 2))
+        return events + self.out(mixed)
+
+    def forward_packed(
+        self, events: Float[Tensor, "event channel"], packing: Packing
+    ) -> Float[Tensor, "event channel"]:
+        """Do the same for packed events: one matrix product with an event and those before it."""
+        rows, positions = packing.seats()
+        back = torch.arange(self.reach, -1, -1, device=rows.device)
+        reached = positions[:, None] - back
+        places = packing.places(rows[:, None].expand_as(reached), torch.clamp(reached, min=0))
+        # Behind the last event stands what there is before a first one: nothing.
+        places = torch.where(reached >= 0, places, packing.num_events)
+        inputs = gather(F.pad(self.norm(events), (0, 0, 0, 1)), places)
+        kernel = self.convolution.weight.transpose(1, 2).flatten(start_dim=1)
+        mixed = F.gelu(F.linear(inputs.flatten(start_dim=1), kernel, self.convolution.bias))
         return events + self.out(mixed)

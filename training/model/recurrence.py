@@ -104,11 +104,13 @@ class _Recurrence(torch.autograd.Function):
         reset, update, recurrent = mapped.split(width, dim=1)
         before = _before(states, active)
         # What a state's gradient is multiplied by on its way to each gate is known for all positions.
-        to_new = (1 - update) * (1 - fresh * fresh)
-        of_state = to_new * reset
-        factors = torch.stack(
-            [of_state * recurrent * (1 - reset), (before - fresh) * update * (1 - update), of_state], dim=1
-        )
+        to_new = torch.ops.aten.tanh_backward(1 - update, fresh)
+        factors = gradient.new_empty(num, 3, width)
+        of_reset, of_update, of_state = factors.unbind(dim=1)
+        torch.mul(to_new, reset, out=of_state)
+        sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
+        sigmoid_backward(to_new * recurrent, reset, grad_input=of_reset)
+        sigmoid_backward(before - fresh, update, grad_input=of_update)
         at_gates, at_states = torch.empty_like(factors), gradient.clone()
         carried = fresh[:0]
         rows = [x.split(active) for x in (at_states, factors, update, at_gates)]

@@ -6,34 +6,17 @@ It deliberately does not know attention or heads: it counts, per readout, what t
 import math
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from training.model.config import ModelConfig
-from training.model.packing import Packing, gather
-
-MAX_AGE_DAYS = 1e5
-"""Ages are clipped here, far beyond any history, so that nothing computed from one overflows."""
+from training.model.timeline import AnyTimeline, Timeline
 
 MAX_EXPONENT = 80.0
 """The exponential of more comes close to the end of float32; softplus is its argument long before."""
 
 _NOWHERE = -2.0
 """A position on the bin axis at which no bin has any weight."""
-
-
-def event_ages(
-    event_days: Float[Tensor, "batch length"], readout_days: Float[Tensor, "batch readout"]
-) -> Float[Tensor, "batch readout length"]:
-    """Return the age of every event at every readout, in days, between 0 and ``MAX_AGE_DAYS``."""
-    return torch.clamp(readout_days[..., None] - event_days[:, None, :], 0.0, MAX_AGE_DAYS)
-
-
-def visible_events(
-    readout_visible: Int64[Tensor, "batch readout"], event_days: Float[Tensor, "batch length"]
-) -> Bool[Tensor, "batch readout length"]:
-    """Return which events every readout sees, as a boolean mask."""
-    return torch.arange(event_days.shape[1], device=event_days.device) < readout_visible[..., None]
 
 
 def _features(
@@ -98,26 +81,19 @@ class TimeBins(nn.Module):
         sums = self._binned(ages, is_visible) @ counted[:, None]
         return _features(sums, self.exposure_days(ages, is_visible))
 
-    def forward_packed(
-        self,
-        events: Float[Tensor, "event channel"],
-        event_days: Float[Tensor, " event"],
-        readout_days: Float[Tensor, "batch readout"],
-        readout_visible: Int64[Tensor, "batch readout"],
-        packing: Packing,
+    def of(
+        self, events: Float[Tensor, "*axes channel"], timeline: AnyTimeline
     ) -> Float[Tensor, "batch readout sum"]:
-        """Return the same of packed events; weights alone are laid out by row, in blocks of like length."""
-        counted = self._counted(events)
+        """Return the same of events as they lie; of packed ones only what is counted is laid out by row."""
+        if isinstance(timeline, Timeline):
+            return self(events, timeline.ages, timeline.is_visible)
         sums, exposures = [], []
-        for rows, places in packing.blocks(len(readout_days)):
-            days = event_days[places]
-            ages = event_ages(days, readout_days[rows])
-            is_visible = visible_events(readout_visible[rows], days)
+        counted = timeline.by_row(self._counted(events))
+        for part, of_rows in zip(timeline.parts, counted, strict=True):
             # All readouts of a row in one product.
-            weights = torch.flatten(self._binned(ages, is_visible), start_dim=1, end_dim=2)
-            of_rows = weights @ gather(counted, places)
-            sums.append(of_rows.unflatten(1, (-1, self.num_bins)))
-            exposures.append(self.exposure_days(ages, is_visible))
+            weights = torch.flatten(self._binned(part.ages, part.is_visible), start_dim=1, end_dim=2)
+            sums.append((weights @ of_rows).unflatten(1, (-1, self.num_bins)))
+            exposures.append(self.exposure_days(part.ages, part.is_visible))
         return _features(torch.cat(sums), torch.cat(exposures))
 
     def exposure_days(

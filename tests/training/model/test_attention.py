@@ -5,7 +5,7 @@ import pytest
 import torch
 from model_cases import load_config
 
-from training.model.attention import Block, RotaryTime, rotate
+from training.model.attention import Block, RotaryTime, Rotation, rotate
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def test_rotation_depends_on_the_distance_in_days_only() -> None:
     days = torch.tensor([[0.0, 3.5, 41.0]])
 
     def products(shift: float) -> torch.Tensor:
-        rotation = rotary(days + shift)
+        rotation = rotary(days[:, None] + shift)
         return rotate(query, rotation) @ rotate(key, rotation).transpose(-1, -2)
 
     torch.testing.assert_close(products(0.0), products(500.25), atol=1e-3, rtol=1e-3)
@@ -33,7 +33,7 @@ def test_rotation_keeps_lengths_and_turns_by_the_wavelength() -> None:
     """After one shortest wavelength the fastest pair is back where it was."""
     rotary = RotaryTime(load_config(rotary_days=(2.0, 100.0)))
     states = torch.randn(1, 1, 1, 8)
-    turned = rotate(states, rotary(torch.tensor([[2.0]])))
+    turned = rotate(states, rotary(torch.tensor([[[2.0]]])))
     assert turned.norm().item() == pytest.approx(states.norm().item(), rel=1e-5)
     torch.testing.assert_close(turned[..., [0, 4]], states[..., [0, 4]], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(turned[..., [1, 5]], states[..., [1, 5]], atol=1e-2)
@@ -62,13 +62,33 @@ def explicit_readout(
     )
 
 
+def next_readouts(
+    block: Block,
+    readouts: torch.Tensor,
+    events: torch.Tensor,
+    can_see: torch.Tensor,
+    *,
+    of_events: Rotation = None,
+    of_readouts: Rotation = None,
+) -> torch.Tensor:
+    """Return the states of readouts after they took from events what they see."""
+    key, value = block.heads(block.mixed(events, with_query=False), of_events)
+    query = block.questions(readouts)
+    return block.after(readouts, block.from_events(query, of_readouts, key, value, can_see))
+
+
+def next_events(block: Block, events: torch.Tensor) -> torch.Tensor:
+    """Return the states of events after they took from those before them."""
+    heads = block.heads(block.mixed(events, with_query=True), None)
+    return block.after(events, block.among_events(*heads))
+
+
 @pytest.mark.parametrize("num_visible", [0, 1, 3, 5])
 def test_a_readout_attends_to_what_it_sees_and_to_the_sink(block: Block, num_visible: int) -> None:
     """Against an explicit softmax; with nothing visible all weight lies on the sink."""
     events, readout = torch.randn(1, 5, 16), torch.randn(1, 1, 16)
-    key, value = block.keys_values(events, None)
     can_see = (torch.arange(5) < num_visible)[None, None, None]
-    found = block.readouts(readout, None, key, value, can_see)
+    found = next_readouts(block, readout, events, can_see)
     expected = explicit_readout(block, readout[0, 0], events[0], num_visible)
     torch.testing.assert_close(found[0, 0], expected, atol=1e-5, rtol=1e-5)
 
@@ -81,17 +101,17 @@ def test_the_sink_has_no_time(block: Block) -> None:
     can_see = torch.ones(1, 1, 1, 5, dtype=torch.bool)
 
     def attended(shift: float) -> torch.Tensor:
-        key, value = block.keys_values(events, rotary(days + shift))
-        return block.readouts(readout, rotary(cutoff + shift), key, value, can_see)
+        turned = {"of_events": rotary(days[:, None] + shift), "of_readouts": rotary(cutoff[:, None] + shift)}
+        return next_readouts(block, readout, events, can_see, **turned)
 
     torch.testing.assert_close(attended(0.0), attended(123.25), atol=1e-4, rtol=1e-4)
 
 
 def test_events_and_keys_are_the_same_with_and_without_the_event_states(block: Block) -> None:
     """The shortcut of the last layer gives readouts the keys and values of the full one."""
-    events, rotation = torch.randn(2, 5, 16), RotaryTime(load_config())(torch.rand(2, 5) * 100)
-    _, key, value = block.events(events, rotation)
-    short_key, short_value = block.keys_values(events, rotation)
+    events, rotation = torch.randn(2, 5, 16), RotaryTime(load_config())(torch.rand(2, 1, 5) * 100)
+    _, key, value = block.heads(block.mixed(events, with_query=True), rotation)
+    short_key, short_value = block.heads(block.mixed(events, with_query=False), rotation)
     torch.testing.assert_close(key, short_key)
     torch.testing.assert_close(value, short_value)
 
@@ -99,8 +119,8 @@ def test_events_and_keys_are_the_same_with_and_without_the_event_states(block: B
 def test_events_look_only_back(block: Block) -> None:
     """Changing the third event leaves the states of the first two bit for bit."""
     events = torch.randn(1, 5, 16)
-    before, _, _ = block.events(events, None)
+    before = next_events(block, events)
     events[0, 2] += 1.0
-    after, _, _ = block.events(events, None)
+    after = next_events(block, events)
     assert torch.equal(before[:, :2], after[:, :2])
     assert not torch.equal(before[:, 2:], after[:, 2:])

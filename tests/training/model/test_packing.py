@@ -9,13 +9,20 @@ from torch import Tensor
 from holdfast.encoding.packing import ACTIVE_ROWS, pack_many
 from training.losses import next_event_loss
 from training.model import ModelConfig, RawOutputs, SequenceModel
-from training.model.packing import Packing, can_pack
+from training.model.packing import Packing
 
 LENGTHS = (32, 32, 17, 5, 2, 1, 0)
 CONFIGS = {
     "one layer": load_config(encoder="gru", num_neighbours=0, num_layers=1),
     "two layers": load_config(encoder="gru", num_neighbours=0, num_layers=2),
     "no time bins": load_config(encoder="gru", num_neighbours=0, time_bins=0),
+    "neighbours": load_config(encoder="gru", num_neighbours=3),
+    "transformer": load_config(num_neighbours=0),
+    "transformer with neighbours": load_config(num_neighbours=2),
+    "transformer that looks back 60 days": load_config(attention_days=60.0),
+    "transformer without angles": load_config(rotary_days=()),
+    "transformer that foretells nothing": load_config(use_next_event=False),
+    "no encoder": load_config(encoder="none", use_next_event=False, num_neighbours=1),
 }
 
 
@@ -32,6 +39,12 @@ def padded_batch(lengths: tuple[int, ...]) -> dict[str, Tensor]:
     return to_batch(encoded_histories(lengths), list(range(len(lengths))))
 
 
+def packing_of(lengths: tuple[int, ...]) -> Packing:
+    """Return where the events of rows of these lengths lie, the longest first."""
+    active = [sum(length > position for length in lengths) for position in range(lengths[0])]
+    return Packing.of(torch.tensor(active))
+
+
 def readouts_of(raw: RawOutputs) -> list[Tensor]:
     """Return every output of every readout."""
     kept: list[Tensor] = []
@@ -46,10 +59,11 @@ def readouts_of(raw: RawOutputs) -> list[Tensor]:
 
 def loss_and_gradients(model: SequenceModel, batch: dict[str, Tensor]) -> list[Tensor]:
     """Return a sum over all outputs, the next event's loss and number of pairs, and every gradient."""
-    raw = model(batch, with_next_event=True)
-    assert raw.next_event is not None
-    packing = Packing.of(batch[ACTIVE_ROWS]) if ACTIVE_ROWS in batch else None
-    next_event, num = next_event_loss(raw.next_event, batch["event_ids"], batch["event_days"], packing)
+    raw = model(batch, with_next_event=model.config.use_next_event)
+    next_event = num = torch.zeros(())
+    if raw.next_event is not None:
+        packing = Packing.of(batch[ACTIVE_ROWS]) if ACTIVE_ROWS in batch else None
+        next_event, num = next_event_loss(raw.next_event, batch["event_ids"], batch["event_days"], packing)
     total = torch.stack([torch.tanh(values).sum() for values in readouts_of(raw)]).sum()
     return [total, next_event, num, *torch.autograd.grad(total + next_event, list(model.parameters()))]
 
@@ -86,21 +100,40 @@ def test_mixed_precision_runs_the_library_s_layer() -> None:
         torch.testing.assert_close(mine, other, atol=0.3, rtol=0.1)
 
 
-def test_blocks_hold_every_row_and_event_once() -> None:
-    """Whatever the lengths: rows in order, the events of a row at its first positions."""
+def test_parts_hold_every_row_and_event_once() -> None:
+    """Whatever the lengths: rows in order, the events of a row at its first positions, and back again."""
     lengths = (13, 12, 6, 6, 3, 1, 1, 0)
-    active = torch.tensor([sum(length > position for length in lengths) for position in range(13)])
-    packing = Packing.of(active)
-    rows: list[int] = []
+    layout = packing_of(lengths).layout(len(lengths))
+    rows = iter(lengths)
     found: list[int] = []
-    for block, places in packing.blocks(len(lengths)):
-        rows += range(block.start, block.stop)
-        longest = lengths[block.start]
-        assert places.shape[1] < 2 * max(longest, 1)
-        for row, of_row in zip(range(block.start, block.stop), places.tolist(), strict=True):
-            found += of_row[: lengths[row]]
-    assert rows == list(range(len(lengths)))
+    for places in layout.places:
+        of_part = [next(rows) for _ in places]
+        assert places.shape[1] < 2 * max(of_part[0], 1)
+        for length, of_row in zip(of_part, places.tolist(), strict=True):
+            found += of_row[:length]
+    assert not list(rows)
     assert sorted(found) == list(range(sum(lengths)))
+    together = torch.cat([places.flatten() for places in layout.places])
+    assert together[layout.back].tolist() == list(range(sum(lengths)))
+
+
+def test_the_way_to_rows_and_back_has_the_gradient_of_every_event() -> None:
+    """Against finite differences, where what stands behind the rows does not count."""
+    lengths = (7, 4, 3, 1, 0)
+    layout = packing_of(lengths).layout(len(lengths))
+
+    def there_and_back(events: Tensor) -> Tensor:
+        return layout.packed([part.cumsum(dim=1) ** 2 for part in layout.by_row(events)])
+
+    events = torch.randn(sum(lengths), 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(there_and_back, (events,))
+
+
+def test_rows_and_positions_of_packed_events() -> None:
+    """Rows a, b, c of lengths 3, 2 and 1."""
+    rows, positions = packing_of((3, 2, 1)).seats()
+    assert rows.tolist() == [0, 1, 2, 0, 1, 0]
+    assert positions.tolist() == [0, 0, 0, 1, 1, 2]
 
 
 def test_an_event_is_paired_with_the_next_one_of_its_row() -> None:
@@ -109,10 +142,3 @@ def test_an_event_is_paired_with_the_next_one_of_its_row() -> None:
     named = torch.tensor([10, 20, 30, 11, 21, 12])
     assert packing.before(named).tolist() == [10, 20, 11]
     assert packing.after(named).tolist() == [11, 21, 12]
-
-
-def test_who_can_read_packed_events() -> None:
-    """The recurrent encoder, where no convolution stands before it."""
-    assert can_pack(load_config("gru"))
-    assert not can_pack(load_config("gru", num_neighbours=2))
-    assert not can_pack(load_config("transformer"))

@@ -5,7 +5,8 @@ import pytest
 import torch
 from model_cases import load_config
 
-from training.model.time_bins import MAX_AGE_DAYS, TimeBins, event_ages, visible_events
+from training.model.time_bins import TimeBins
+from training.model.timeline import MAX_AGE_DAYS, event_ages, visible_events
 
 HISTORY_DAYS = 365
 
