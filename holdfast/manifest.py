@@ -17,7 +17,7 @@ from holdfast.errors import ArtifactError, ConfigError
 from holdfast.plain import from_plain, to_plain
 from holdfast.schema import Schema, Target
 
-FORM_VERSION = 1
+FORM_VERSION = 2
 """Version of this form; a manifest of another version is refused."""
 
 MANIFEST_NAME = "manifest.json"

@@ -158,6 +158,11 @@ class Schema:
         return tuple(a.name for a in self.attributes if a.kind == "numeric")
 
     @property
+    def silences(self) -> tuple[Target, ...]:
+        """The targets that await silence: churn by inactivity."""
+        return tuple(t for t in self.targets if t.kind == "time_to_event" and t.form == "inactivity")
+
+    @property
     def max_horizon_days(self) -> int:
         """The longest horizon over all targets, in days: the length of the label window."""
         return max(target.max_horizon_days for target in self.targets)

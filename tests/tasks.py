@@ -14,7 +14,7 @@ from builders import DAY, START_US, random_histories, small_schema
 from holdfast.histories import Histories
 from holdfast.plain import from_plain
 from training.batches import BatchingConfig
-from training.blend.experts import BlendConfig
+from training.blend.experts import EXPERTS, BlendConfig
 from training.cutoffs import TrainPolicy
 from training.fit_config import FitConfig
 from training.fit_encoding import EncodingSettings
@@ -52,7 +52,7 @@ def small_task(*, num_customers: int = 300, seed: int = 0) -> Task:
 
 
 def tiny_config(
-    *, num_steps: int = 12, seed: int = 3, experts: tuple[str, ...] = ("trees", "linear"), **model: Any
+    *, num_steps: int = 12, seed: int = 3, experts: tuple[str, ...] = EXPERTS, **model: Any
 ) -> FitConfig:
     """Return the smallest model with every part switched on, and a schedule of a few steps."""
     values = yaml.safe_load((CONF / "model" / "tiny.yaml").read_text()) | model

@@ -97,7 +97,9 @@ def fit(
     final = fit_once(replace(task, fit_on="refit"), folder)
     if final.blend is None or weighed.blend is None:
         return final
-    return replace(final, blend=replace(final.blend, weights=weighed.blend.weights))
+    # Who had too little to learn from then has no weight now.
+    experts = {name: own for name, own in final.blend.experts.items() if name in weighed.blend.experts}
+    return replace(final, blend=replace(final.blend, experts=experts, weights=weighed.blend.weights))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

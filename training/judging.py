@@ -18,6 +18,7 @@ from holdfast.encoding import EncodingSpec
 from holdfast.errors import ConfigError, DataError
 from holdfast.schema import Schema
 from training.baselines import BASELINE_NAMES, BUYING_MODELS, fit_baseline, fit_buy_till_you_die
+from training.blend.experts import answers_everything
 from training.blend.fitting import expert_readouts
 from training.calibration import calibrated
 from training.data_config import TruthConfig
@@ -179,7 +180,7 @@ def ask(
 
 
 def model_predictions(fitted: FittedModel, task: Task, readouts: Readouts) -> dict[str, Predictions]:
-    """Return what the blend says, as the exported graph would, and every expert by itself.
+    """Return what the blend says, as the exported graph would, and every expert of all targets by itself.
 
     Without a blend the sequence model alone is what is exported.
     """
@@ -191,7 +192,8 @@ def model_predictions(fitted: FittedModel, task: Task, readouts: Readouts) -> di
     said = fitted.ask_experts(
         feature_matrix(task.histories, fitted.spec, customer=readouts.customer, cutoff_us=readouts.cutoff_us)
     )
-    return {BLEND: predictions_from(fitted.joined(raw, said), task.schema, levels)} | alone | said
+    shown = {name: own for name, own in said.items() if answers_everything(name, task.schema)}
+    return {BLEND: predictions_from(fitted.joined(raw, said), task.schema, levels)} | alone | shown
 
 
 @torch.no_grad()

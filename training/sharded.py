@@ -12,7 +12,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from holdfast.errors import ConfigError
 from training.batches import MicroBatch, weightless
@@ -45,8 +45,6 @@ class ShardedModule(TrainingModule):
         for block in self.model.modules():
             if isinstance(block, Block):
                 fully_shard(block, mesh=mesh)
-                for method in ("events", "keys_values", "readouts"):
-                    register_fsdp_forward_method(block, method)
         fully_shard(self.model, mesh=mesh)
         for part in self.model.modules():
             if isinstance(part, FSDPModule):

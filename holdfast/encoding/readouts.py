@@ -4,7 +4,7 @@ It deliberately sees nothing but the events of :mod:`holdfast.encoding.windows`,
 """
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int32, Int64
+from jaxtyping import Bool, Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from holdfast.encoding.events import coded
@@ -33,6 +33,10 @@ RHYTHM_NAMES = (
 )
 NUM_RHYTHM = len(RHYTHM_NAMES)
 
+RETURN_NAMES = ("num_days_for_{}", "days_since_first_for_{}", "days_since_last_for_{}")
+"""Per target that awaits silence: days (of UTC) with an event that ends it, and how long ago the first and
+the last one was; where there is none, the history's first event of any kind takes their place."""
+
 
 def feature_names(spec: EncodingSpec) -> tuple[str, ...]:
     """Return the name of every column of ``readout_values``, in order."""
@@ -43,6 +47,8 @@ def feature_names(spec: EncodingSpec) -> tuple[str, ...]:
     names += [f"{column}_{span}" for span in spans for column in summed]
     names += [f"days_since_{t}" for t in types]
     names += [f"{field}_last" for field in spec.schema.numeric_fields]
+    for target in spec.schema.silences:
+        names += [column.format(target.name) for column in RETURN_NAMES]
     for attribute in spec.schema.numeric_attributes:
         names += [attribute, f"{attribute}_is_missing"]
     return tuple(names)
@@ -80,7 +86,8 @@ def raw_readouts(
     num, num_types = len(cutoff_us), len(spec.readout.counted_types)
     names, num_last = spec.schema.numeric_attributes, spec.readout.num_last_types
     num_summed = 1 + num_types + len(numeric)
-    first_attribute = NUM_RHYTHM + len(windows.begins) * num_summed + num_types + len(numeric)
+    first_return = NUM_RHYTHM + len(windows.begins) * num_summed + num_types + len(numeric)
+    first_attribute = first_return + len(RETURN_NAMES) * len(spec.schema.silences)
     raw = np.empty((num, first_attribute + 2 * len(names)))
     ids = np.empty((num, num_last + len(spec.schema.categorical_attributes)), dtype=np.int64)
     type_ids = spec.event_type.table(histories.event_type.dictionary)
@@ -99,6 +106,16 @@ def raw_readouts(
         float(spec.history_days),
         raw,
         ids,
+    )
+    _write_returns(
+        np.ascontiguousarray(histories.occurred_at_us),
+        np.ascontiguousarray(histories.event_type.codes),
+        cutoff_us,
+        windows.start,
+        windows.end,
+        spec.awaited_types.take(type_ids, axis=1),
+        first_return,
+        raw,
     )
     versions = histories.attributes
     codes, tables, table_ends = coded(
@@ -153,6 +170,34 @@ def _write_attributes(
             value = values[column, row] if row >= 0 else np.nan
             raw[readout, first_column + 2 * column] = value
             raw[readout, first_column + 2 * column + 1] = np.isnan(value)
+
+
+@native("raw")
+def _write_returns(
+    event_us: Int64[ndarray, " event"],
+    event_types: Int32[ndarray, " event"],
+    cutoff_us: Int64[ndarray, " readout"],
+    begins: Int64[ndarray, " readout"],
+    ends: Int64[ndarray, " readout"],
+    is_awaited: Bool[ndarray, "target code"],
+    first_column: int,
+    raw: Float64[ndarray, "readout feature"],
+) -> None:
+    """Write the features of :data:`RETURN_NAMES`; several events of one day are one."""
+    for readout in range(len(cutoff_us)):
+        for target in range(is_awaited.shape[0]):
+            num_days, day = 0, 0
+            first_us = event_us[begins[readout]] if ends[readout] > begins[readout] else cutoff_us[readout]
+            last_us = first_us
+            for row in range(begins[readout], ends[readout]):
+                own_day = event_us[row] // MICROSECONDS_PER_DAY
+                if is_awaited[target, event_types[row]] and (not num_days or own_day != day):
+                    num_days, day, last_us = num_days + 1, own_day, event_us[row]
+                    first_us = last_us if num_days == 1 else first_us
+            column = first_column + 3 * target
+            raw[readout, column] = num_days
+            raw[readout, column + 1] = (cutoff_us[readout] - first_us) / MICROSECONDS_PER_DAY
+            raw[readout, column + 2] = (cutoff_us[readout] - last_us) / MICROSECONDS_PER_DAY
 
 
 @native("raw", "ids")

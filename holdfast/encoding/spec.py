@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 from numpy import ndarray
 
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema
-from holdfast.vocabulary import Vocabulary
+from holdfast.vocabulary import FIRST_REAL_ID, Vocabulary
 
 CALENDAR_SIZE = 6
 """Sine and cosine of hour of day, day of week and day of year."""
@@ -102,6 +102,7 @@ class EncodingSpec:
         quantum_by_field: The quanta in the order of the fields.
         count_lines: By id of an event type, its place among the counted types; one past the last
             place for those that are not counted.
+        awaited_types: By target that awaits silence and id of an event type, whether it ends the silence.
     """
 
     schema: Schema
@@ -119,6 +120,7 @@ class EncodingSpec:
     event_stds: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
     quantum_by_field: Float64[ndarray, " field"] = field(init=False, repr=False, compare=False)
     count_lines: Int64[ndarray, " type_id"] = field(init=False, repr=False, compare=False)
+    awaited_types: Bool[ndarray, "target type_id"] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse limits that the arithmetic cannot keep, and collect what every request would.
@@ -140,6 +142,15 @@ class EncodingSpec:
         object.__setattr__(self, "event_stds", np.array([scale.std for scale in scales]))
         object.__setattr__(self, "quantum_by_field", np.array([self.quanta[f] for f in fields], dtype=float))
         object.__setattr__(self, "count_lines", lines)
+        object.__setattr__(self, "awaited_types", self._awaited_types())
+
+    def _awaited_types(self) -> Bool[ndarray, "target type_id"]:
+        awaited = np.zeros((len(self.schema.silences), len(self.event_type)), dtype=bool)
+        for row, target in zip(awaited, self.schema.silences, strict=True):
+            named = [place for place, name in enumerate(self.event_type.values) if name in target.event_types]
+            # No type named is every event.
+            row[[FIRST_REAL_ID + place for place in named] if target.event_types else slice(None)] = True
+        return awaited
 
     @property
     def event_id_sizes(self) -> tuple[int, ...]:

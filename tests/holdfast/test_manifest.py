@@ -48,7 +48,7 @@ def test_a_manifest_comes_back_equal_and_its_floats_to_the_last_bit(tmp_path: Pa
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"form_version": 2}, "form_version is 2"),
+        ({"form_version": 1}, "form_version is 1"),
         ({"form_version": None, "surprise": 1}, "form_version is None"),
         ({"surprise": 1}, "manifest.surprise"),
         ({"opset": "23"}, "manifest.opset"),
@@ -96,8 +96,8 @@ def test_a_value_that_json_cannot_hold_is_refused_on_writing(folder: Path) -> No
 
 def test_a_manifest_of_another_form_cannot_be_made(folder: Path) -> None:
     """Whoever exports for a later release has that release's form to fill in."""
-    with pytest.raises(ConfigError, match=r"manifest\.form_version: got 2"):
-        replace(read_manifest(folder), form_version=2)
+    with pytest.raises(ConfigError, match=r"manifest\.form_version: got 1"):
+        replace(read_manifest(folder), form_version=1)
 
 
 def test_verified_bytes_are_handed_back_and_the_rest_is_not_kept(folder: Path) -> None:

@@ -74,6 +74,22 @@ def test_histories_ask_for_steps_and_customers_bound_them(monkeypatch: pytest.Mo
     assert settled_schedule(TASK, config, many).num_steps == borne
 
 
+def test_few_customers_are_not_learned_by_heart(caplog: pytest.LogCaptureFixture) -> None:
+    """The least number of steps gives way to 24 passes over them, which the log tells; a given one stands."""
+    config = tiny_config()
+    few = TASK.readouts(TASK.splits.train)
+    few = few.take(np.flatnonzero(few.customer < 40))
+    num = len(np.unique(few.customer))
+    optimiser = replace(config.optimiser, num_steps=None, passes=0.1, steps_range=(250, 400))
+    with caplog.at_level(logging.INFO):
+        steps = settled_schedule(TASK, replace(config, optimiser=optimiser), few).num_steps
+    assert num < config.batching.pool_customers
+    assert steps == 24
+    assert "24 passes over them are 24 steps, fewer than the 250" in caplog.text
+    given = replace(optimiser, num_steps=300)
+    assert settled_schedule(TASK, replace(config, optimiser=given), few).num_steps == 300
+
+
 @pytest.mark.parametrize("given", ["output", "input", "none"])
 def test_what_was_configured_stands(given: str) -> None:
     """However much of the year the cutoffs cover."""

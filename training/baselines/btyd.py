@@ -117,17 +117,9 @@ def fit_buy_till_you_die(
     Returns:
         The fitted models; None where no target is of a kind that they answer, or nobody bought twice.
     """
-    kind, awaited = BUYING_MODELS[name], _awaited(spec.schema)
-    customer = _sampled(histories, until_us, seed)
-    if not len(customer):
-        return None
-    buying: dict[str, Buying] = {}
+    buying = fit_repeat_buying(BUYING_MODELS[name], histories, spec, until_us=until_us, seed=seed)
+    customer, awaited = _sampled(histories, until_us, seed), _awaited(spec.schema)
     value: dict[str, GammaGamma] = {}
-    for target in spec.schema.targets:
-        if target.kind == "time_to_event" and target.form == "inactivity":
-            times = _times(histories, spec, target, customer, until_us)
-            if times[0].any():
-                buying[target.name] = fit_buying(kind, *times)
     for target in spec.schema.targets:
         if awaited.get(target.name) in buying:
             repeated = _named(spec.schema, awaited[target.name])
@@ -139,6 +131,25 @@ def fit_buy_till_you_die(
     return BuyTillYouDie(
         spec=spec, buying=buying, value=value, awaited={name: awaited[name] for name in value}
     )
+
+
+def fit_repeat_buying(
+    kind: BuyingKind, histories: Histories, spec: EncodingSpec, *, until_us: int, seed: int
+) -> dict[str, Buying]:
+    """Fit repeat buying alone, by target that awaits silence; see :func:`fit_buy_till_you_die`.
+
+    Returns:
+        Without targets whose events nobody had on two days.
+    """
+    customer = _sampled(histories, until_us, seed)
+    if not len(customer):
+        return {}
+    buying: dict[str, Buying] = {}
+    for target in spec.schema.silences:
+        times = _times(histories, spec, target, customer, until_us)
+        if times[0].any():
+            buying[target.name] = fit_buying(kind, *times)
+    return buying
 
 
 def _awaited(schema: Schema) -> dict[str, str]:

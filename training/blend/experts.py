@@ -15,15 +15,19 @@ from holdfast.schema import Schema
 from training.baselines import Baseline, fit_baseline
 from training.baselines.features import FeatureMatrix
 from training.baselines.linear import LinearAmount, LinearProbability
+from training.baselines.silence import SilenceProbability
 from training.baselines.single import ConstantAmount, ConstantProbability
 from training.baselines.trees import TreesAmount, TreesProbability
 from training.blend.questions import Questions
 from training.outcomes import Outcomes
 
-EXPERTS = ("trees", "linear")
+SILENCE = "pareto_nbd"
+"""The expert that answers how probable silence is, and nothing else."""
+
+EXPERTS = ("trees", "linear", SILENCE)
 """The baselines that have a form in the exported graph."""
 
-ProbabilityExpert = TreesProbability | LinearProbability | ConstantProbability
+ProbabilityExpert = TreesProbability | LinearProbability | SilenceProbability | ConstantProbability
 AmountExpert = TreesAmount | LinearAmount | ConstantAmount
 
 
@@ -83,6 +87,27 @@ class Expert:
         """Return which questions it learned to answer: a constant knows nothing of a customer."""
         constants = (ConstantProbability, ConstantAmount)
         return np.array([not isinstance(model, constants) for model in self.models(questions)])
+
+
+_NO_PROBABILITY, _NO_AMOUNT = ConstantProbability(probability=0.5), ConstantAmount(amount=0.0)
+"""Where an expert has nothing to say; no weight lets anybody hear it."""
+
+
+def answers_everything(name: str, schema: Schema) -> bool:
+    """Return whether an expert has an answer to every target, so that it can be judged by itself."""
+    return name != SILENCE or len(schema.silences) == len(schema.targets)
+
+
+def silence_expert(schema: Schema, models: Mapping[str, tuple[SilenceProbability, ...]]) -> Expert:
+    """Return models of silence (:func:`training.baselines.silence.fit_silence`) as an expert."""
+    timed = {target.name: target for target in schema.targets if target.kind == "time_to_event"}
+    return Expert(
+        probability={
+            name: models.get(name, (_NO_PROBABILITY,) * len(target.horizons_days))
+            for name, target in timed.items()
+        },
+        amount={target.name: _NO_AMOUNT for target in schema.targets if target.name not in timed},
+    )
 
 
 def fit_expert(

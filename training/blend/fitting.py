@@ -4,14 +4,16 @@ It deliberately sees training and validation cutoffs only. Where weights were fi
 cutoff nothing later is left: experts count alike then, and nothing is calibrated.
 """
 
+import logging
 from collections.abc import Mapping
 
 import numpy as np
 import torch
 
 from holdfast.encoding import EncodingSpec
+from training.baselines.silence import fit_silence
 from training.blend.blend import FittedBlend
-from training.blend.experts import BlendConfig, Expert, fit_expert
+from training.blend.experts import SILENCE, BlendConfig, Expert, fit_expert, silence_expert
 from training.blend.joined import blended, sequence_answers
 from training.blend.questions import Questions
 from training.blend.weights import Judged, equal_weights, fit_weights
@@ -20,6 +22,8 @@ from training.fitted import FittedModel
 from training.model import RawOutputs, SequenceModel
 from training.predict import feature_matrix, predict_raw
 from training.task import Readouts, Task
+
+_log = logging.getLogger(__name__)
 
 MOST_READOUTS = 200_000
 """Training readouts that experts and baselines are fitted on, at most; a random sample of more."""
@@ -60,7 +64,7 @@ def finish(
 def fit_experts(
     spec: EncodingSpec, task: Task, train: Readouts, config: BlendConfig, *, seed: int
 ) -> dict[str, Expert]:
-    """Fit the experts on the readout features of training cutoffs."""
+    """Fit the experts on training: their readout features, or all histories as far as it may see them."""
     if not config.experts:
         return {}
     train = expert_readouts(train, seed=seed)
@@ -73,10 +77,17 @@ def fit_experts(
     )
     outcomes = task.outcomes(train, task.fit_split)
     threads = torch.get_num_threads()
-    return {
-        name: fit_expert(name, task.schema, features, outcomes, seed=seed, threads=threads)
-        for name in config.experts
-    }
+    experts: dict[str, Expert] = {}
+    for name in config.experts:
+        if name != SILENCE:
+            experts[name] = fit_expert(name, task.schema, features, outcomes, seed=seed, threads=threads)
+            continue
+        until_us = task.fit_split.observed_until_us
+        if models := fit_silence(task.histories, spec, until_us=until_us, seed=seed):
+            experts[name] = silence_expert(task.schema, models)
+        else:
+            _log.info("the blend does without %s: no target is a silence after repeated events", name)
+    return experts
 
 
 def expert_readouts(train: Readouts, *, seed: int) -> Readouts:

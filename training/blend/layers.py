@@ -14,11 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from holdfast.encoding import EncodingSpec
+from holdfast.encoding.readouts import feature_names
+from holdfast.encoding.scaling import MAX_SCALED
 from holdfast.graph import TREES_DOMAIN, TREES_OPSET
+from training.baselines.buying import LEAST_CHANCE, LEAST_LENGTH, SILENCE_NODES, SILENCE_WEIGHTS
 from training.baselines.linear import MOST_STANDARD_DEVIATIONS, LinearAmount, LinearProbability
+from training.baselines.purchases import DAYS_PER_WEEK
+from training.baselines.silence import SilenceProbability
 from training.baselines.single import ConstantProbability
 from training.baselines.trees import Boosted, TreesAmount, TreesProbability
-from training.blend.experts import AmountExpert, Expert, ProbabilityExpert
+from training.blend.experts import SILENCE, AmountExpert, Expert, ProbabilityExpert
 from training.blend.questions import MAX_LOGIT, Questions, is_survival
 from training.blend.tree_arrays import TreeArrays
 
@@ -32,7 +37,7 @@ def expert_layer(name: str, expert: Expert, spec: EncodingSpec) -> nn.Module:
     """Return the layer of an expert.
 
     Args:
-        name: ``trees`` or ``linear``.
+        name: One of :data:`training.blend.experts.EXPERTS`.
         expert: The fitted expert.
         spec: The encoding, for the sizes of its inputs.
 
@@ -40,7 +45,7 @@ def expert_layer(name: str, expert: Expert, spec: EncodingSpec) -> nn.Module:
         A module of readout values ``[batch, feature]`` and ids ``[batch, column]``, which gives
         ``[batch, question]`` as :class:`training.blend.questions.Questions` numbers them.
     """
-    return {"trees": TreeLayer, "linear": LinearLayer}[name](expert, spec)
+    return {"trees": TreeLayer, "linear": LinearLayer, SILENCE: SilenceLayer}[name](expert, spec)
 
 
 class TreeLayer(nn.Module):
@@ -168,6 +173,60 @@ class LinearLayer(nn.Module):
         if self.table is not None:
             scores = scores + F.embedding(ids + self.offsets, self.table).sum(dim=1)
         return (torch.minimum(scores, self.most) + self.offset) * self.sign
+
+
+class SilenceLayer(nn.Module):
+    """All models of silence of an expert, as ``ParetoNbd.log_odds_of_silence`` computes them."""
+
+    def __init__(self, expert: Expert, spec: EncodingSpec) -> None:
+        """Stack the parameters of the questions that it answers."""
+        super().__init__()
+        models = expert.models(Questions.of(spec.schema))
+        able = [model for model in models if isinstance(model, SilenceProbability)]
+        names = feature_names(spec)
+        places = np.array([[names.index(name) for name in model.names] for model in able]).T
+        self.columns = _fixed(places.reshape(-1))
+        self.means = _fixed(np.array([model.means for model in able]).T.reshape(-1))
+        self.stds = _fixed(np.array([model.stds for model in able]).T.reshape(-1))
+        fitted = [model.model for model in able]
+        self.shape, self.rate = (_fixed(np.array([getattr(m, n) for m in fitted])) for n in ("r", "alpha"))
+        self.dropout = _fixed(np.array([model.s for model in fitted]))
+        self.dropout_rate = _fixed(np.array([model.beta for model in fitted]))
+        self.horizon = _fixed(np.array([model.horizon_weeks for model in able]))
+        self.places = _fixed(0.5 + 0.5 * SILENCE_NODES)
+        self.log_steps = _fixed(np.log(0.5 * SILENCE_WEIGHTS))
+        # Where each answer stands among all questions.
+        of_questions = [isinstance(model, SilenceProbability) for model in models]
+        self.spread = _fixed(np.eye(len(models))[of_questions])
+
+    def forward(
+        self, values: Float[Tensor, "batch feature"], ids: Int64[Tensor, "batch column"]
+    ) -> Float[Tensor, "batch question"]:
+        """Return the answers; 0 where it has none."""
+        del ids
+        scaled = torch.clamp(values.index_select(1, self.columns), -MAX_SCALED, MAX_SCALED)
+        own = torch.expm1(torch.relu(scaled * self.stds + self.means))
+        num_days, first_days, last_days = own.chunk(3, dim=1)
+        tenure = first_days / DAYS_PER_WEEK
+        last = torch.relu(first_days - last_days) / DAYS_PER_WEEK
+        shape = (self.shape + torch.relu(num_days - 1.0))[..., None]
+        now, dropout_now = torch.log(self.rate + tenure), torch.log(self.dropout_rate + tenure)
+        before = torch.clamp(now - torch.log(self.rate + last), min=LEAST_LENGTH)[..., None]
+        after = (torch.log(self.rate + tenure + self.horizon) - now)[..., None]
+        now, dropout_now = now[..., None], dropout_now[..., None]
+        rate, dropout, dropout_rate = self.rate[:, None], self.dropout[:, None], self.dropout_rate[:, None]
+        since = before * self.places
+        time = torch.relu(torch.exp(now - since) - rate)
+        logs = shape * since + (now - since) + dropout * dropout_now
+        logs = logs - (dropout + 1.0) * torch.log(dropout_rate + time) + self.log_steps + torch.log(before)
+        gone = torch.logsumexp(logs, dim=-1) + torch.log(self.dropout)
+        since = after * self.places
+        time = torch.exp(now + since) - rate
+        logs = dropout * (dropout_now - torch.log(dropout_rate + time)) - shape * since
+        logs = logs + self.log_steps + torch.log(after) + torch.log(shape)
+        bought = torch.clamp(torch.exp(logs).sum(dim=-1), LEAST_CHANCE, 1.0 - LEAST_CHANCE)
+        odds = torch.logaddexp(torch.log1p(-bought), gone) - torch.log(bought)
+        return torch.clamp(odds, -MAX_LOGIT, MAX_LOGIT) @ self.spread
 
 
 def _boosted(model: ProbabilityExpert | AmountExpert) -> Boosted | None:

@@ -4,6 +4,7 @@ It deliberately does not know what events and readouts contain, nor what is pred
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from training.model.config import ModelConfig
 from training.model.dropout import Dropout
+from training.model.timeline import AnyTimeline
 
 MAX_DAYS = 1e5
 """Times relative to a row's first event are clipped here, so that every angle is finite."""
@@ -36,21 +38,22 @@ class RotaryTime(nn.Module):
         wavelengths = torch.logspace(math.log10(shortest), math.log10(longest), num_pairs)
         self.register_buffer("frequencies", 2 * math.pi / wavelengths, persistent=False)
 
-    def forward(self, days: Float[Tensor, "*axes"]) -> tuple[Tensor, Tensor]:
-        """Return cosines and sines ``[*axes, pair]``.
+    def forward(
+        self, days: Float[Tensor, "batch position"]
+    ) -> tuple[Float[Tensor, "batch 1 position pair"], Float[Tensor, "batch 1 position pair"]]:
+        """Return cosines and sines.
 
         Args:
-            days: Relative to any time of the row; a float32 keeps its precision only near zero. They have
-                an axis of one where the states have their heads.
+            days: Relative to any time of the row; a float32 keeps its precision only near zero.
         """
-        angles = days[..., None] * self.frequencies
+        angles = days[:, None, :, None] * self.frequencies
         return torch.cos(angles), torch.sin(angles)
 
 
 Rotation = tuple[Tensor, Tensor] | None
 
 
-def rotate(states: Float[Tensor, "*axes head_channel"], rotation: Rotation) -> Tensor:
+def rotate(states: Heads, rotation: Rotation) -> Heads:
     """Turn every pair of channels (first half, second half) by its angle."""
     if rotation is None:
         return states
@@ -79,7 +82,41 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = Dropout(config.dropout)
 
-    def mixed(
+    def forward(
+        self,
+        events: Tensor,
+        readouts: Float[Tensor, "batch readout channel"],
+        timeline: AnyTimeline,
+        rotations: Sequence[tuple[Rotation, Rotation]],
+        can_see: Sequence[Tensor],
+        *,
+        with_events: bool,
+    ) -> tuple[Tensor, Float[Tensor, "batch readout channel"]]:
+        """Return the next states of events and of readouts.
+
+        Args:
+            events: As they lie: ``[batch, length, channel]``, or packed ``[event, channel]``.
+            readouts: The states of the readouts.
+            timeline: Of the batch; events attend to each other within its parts.
+            rotations: Per part, of its events and of its readouts.
+            can_see: Per part, which events a readout attends to, ``[batch, 1, readout, length]``.
+            with_events: Whether events go on; if not, only readouts do, from what the events were.
+        """
+        projected = timeline.by_row(self.projected(events, with_query=with_events))
+        queries = timeline.split(self.questions(readouts))
+        of_events: list[Tensor] = []
+        of_readouts: list[Tensor] = []
+        parts = zip(projected, queries, rotations, can_see, strict=True)
+        for rows, query, (turn, readouts_turn), seen in parts:
+            heads = self.heads(rows, turn)
+            if with_events:
+                of_events.append(self.among_events(*heads))
+            of_readouts.append(self.from_events(query, readouts_turn, heads[-2], heads[-1], seen))
+        if with_events:
+            events = self.after(events, timeline.from_rows(of_events))
+        return events, self.after(readouts, timeline.joined(of_readouts))
+
+    def projected(
         self, events: Float[Tensor, "*axes channel"], *, with_query: bool
     ) -> Float[Tensor, "*axes part_channel"]:
         """Return what events attend with side by side: queries, where they are asked for, keys and values."""
@@ -91,11 +128,11 @@ class Block(nn.Module):
         )
 
     def heads(
-        self, mixed: Float[Tensor, "batch length part_channel"], rotation: Rotation
+        self, projected: Float[Tensor, "batch length part_channel"], rotation: Rotation
     ) -> tuple[Tensor, ...]:
-        """Return the parts of :meth:`mixed` by heads, all but the values turned, as :data:`Heads`."""
-        num_parts = mixed.shape[-1] // (self.num_heads * self.head_width)
-        *turned, value = (self._split(part) for part in mixed.chunk(num_parts, dim=-1))
+        """Return what :meth:`projected` gives by heads, all but the values turned, as :data:`Heads`."""
+        num_parts = projected.shape[-1] // (self.num_heads * self.head_width)
+        *turned, value = (self._split(part) for part in projected.chunk(num_parts, dim=-1))
         return (*(rotate(part, rotation) for part in turned), value)
 
     def among_events(self, query: Heads, key: Heads, value: Heads) -> Float[Tensor, "batch position channel"]:

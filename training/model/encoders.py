@@ -50,24 +50,12 @@ class TransformerEncoder(nn.Module):
         self, events: Tensor, readouts: Tensor, timeline: AnyTimeline, *, with_events: bool
     ) -> States:
         """Run all layers; the last one for readouts only, unless event states are asked for."""
-        # Of events, and of readouts.
         rotations = [self._rotations(part) for part in timeline.parts]
         can_see = [self._in_sight(part) for part in timeline.parts]
         last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
             goes_on = index < last or with_events
-            mixed = timeline.by_row(block.mixed(events, with_query=goes_on))
-            heads = [
-                block.heads(rows, of_events) for rows, (of_events, _) in zip(mixed, rotations, strict=True)
-            ]
-            if goes_on:
-                events = block.after(events, timeline.packed([block.among_events(*of) for of in heads]))
-            asked = zip(timeline.split(block.questions(readouts)), rotations, heads, can_see, strict=True)
-            taken = [
-                block.from_events(query, turn[1], of[-2], of[-1], seen) for query, turn, of, seen in asked
-            ]
-            readouts = block.after(readouts, timeline.joined(taken))
+            events, readouts = block(events, readouts, timeline, rotations, can_see, with_events=goes_on)
         return readouts, events if with_events else None
 
     def _in_sight(self, timeline: Timeline) -> Bool[Tensor, "batch 1 readout length"]:
@@ -78,6 +66,7 @@ class TransformerEncoder(nn.Module):
         return is_visible[:, None]
 
     def _rotations(self, timeline: Timeline) -> tuple[Rotation, Rotation]:
+        """Return by what events and readouts are turned."""
         if self.rotary is None:
             return None, None
         # Only differences matter to the product, and float32 keeps those of small numbers.
@@ -85,7 +74,7 @@ class TransformerEncoder(nn.Module):
         since = [
             torch.clamp(d - first, -MAX_DAYS, MAX_DAYS) for d in (timeline.event_days, timeline.readout_days)
         ]
-        return self.rotary(since[0][:, None]), self.rotary(since[1][:, None])
+        return self.rotary(since[0]), self.rotary(since[1])
 
 
 class GruEncoder(nn.Module):

@@ -20,7 +20,6 @@ from training.model.encoders import Encoder, build_encoder
 from training.model.heads import AmountHead, CountHead, Head, NextEventHead, SurvivalHead
 from training.model.neighbours import Neighbours
 from training.model.outputs import AmountOutput, CountOutput, RawOutputs
-from training.model.packing import Packing
 from training.model.scales import TargetScales
 from training.model.time_bins import TimeBins
 from training.model.timeline import AnyTimeline, PackedTimeline, Timeline
@@ -142,27 +141,29 @@ class SequenceModel(nn.Module):
         """Return what the heads are told, and the events' last states where they are asked for."""
         values = torch.clamp(batch["readout_values"], -MAX_INPUT, MAX_INPUT)
         calendar = torch.clamp(batch["readout_calendar"], -MAX_INPUT, MAX_INPUT)
-        events = self._embedded_events(batch)
         is_packed, sums = ACTIVE_ROWS in batch, None
         timeline: AnyTimeline = PackedTimeline.of(batch) if is_packed else Timeline.of(batch)
+        events = self._embedded_events(batch, timeline)
         if self.time_bins is not None:
             with _full_precision(events):
-                sums = self.time_bins.of(events.float(), timeline)
+                sums = self.time_bins.over(events.float(), timeline)
         readouts = self.readout_embedding(batch["readout_ids"], values, calendar, sums)
         encoder = cast("Encoder", self.encoder)
         states, event_states = encoder(events, readouts, timeline, with_events=with_events)
         with _full_precision(values):
             return Told(state=self.norm(states.float()), features=values, calendar=calendar), event_states
 
-    def _embedded_events(self, batch: Mapping[str, Tensor]) -> Float[Tensor, "*axes channel"]:
+    def _embedded_events(
+        self, batch: Mapping[str, Tensor], timeline: AnyTimeline
+    ) -> Float[Tensor, "*axes channel"]:
         if self.event_embedding is None:
             return batch["event_values"]
         values = torch.clamp(batch["event_values"], -MAX_INPUT, MAX_INPUT)
         embedded: Tensor = self.event_embedding(batch["event_ids"], values)
         if self.neighbours is None:
             return embedded
-        if ACTIVE_ROWS in batch:
-            return self.neighbours.forward_packed(embedded, Packing.of(batch[ACTIVE_ROWS]))
+        if isinstance(timeline, PackedTimeline):
+            return self.neighbours.forward_packed(embedded, timeline.packing)
         mixed: Tensor = self.neighbours(embedded)
         return mixed
 

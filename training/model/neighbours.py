@@ -41,10 +41,9 @@ class Neighbours(nn.Module):
         self, events: Float[Tensor, "event channel"], packing: Packing
     ) -> Float[Tensor, "event channel"]:
         """Do the same for packed events: one matrix product with an event and those before it."""
-        rows, positions = packing.seats()
-        back = torch.arange(self.reach, -1, -1, device=rows.device)
-        reached = positions[:, None] - back
-        places = packing.places(rows[:, None].expand_as(reached), torch.clamp(reached, min=0))
+        back = torch.arange(self.reach, -1, -1, device=events.device)
+        reached = packing.positions[:, None] - back
+        places = packing.places(packing.rows[:, None].expand_as(reached), torch.clamp(reached, min=0))
         # Behind the last event stands what there is before a first one: nothing.
         places = torch.where(reached >= 0, places, packing.num_events)
         inputs = gather(F.pad(self.norm(events), (0, 0, 0, 1)), places)

@@ -81,10 +81,10 @@ class TimeBins(nn.Module):
         sums = self._binned(ages, is_visible) @ counted[:, None]
         return _features(sums, self.exposure_days(ages, is_visible))
 
-    def of(
+    def over(
         self, events: Float[Tensor, "*axes channel"], timeline: AnyTimeline
     ) -> Float[Tensor, "batch readout sum"]:
-        """Return the same of events as they lie; of packed ones only what is counted is laid out by row."""
+        """Return the same of events as they lie: of packed ones only what is counted is laid out by row."""
         if isinstance(timeline, Timeline):
             return self(events, timeline.ages, timeline.is_visible)
         sums, exposures = [], []

@@ -33,7 +33,7 @@ def visible_events(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """Of rows.
+    """Of events that are padded to rows.
 
     Attributes:
         event_days: Days of the events since the spec's origin.
@@ -74,9 +74,9 @@ class Timeline:
         """Return events by row, per part."""
         return [events]
 
-    def packed(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return what :meth:`by_row` took apart."""
-        (events,) = rows
+    def from_rows(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return the events of such parts as they lie."""
+        (events,) = parts
         return events
 
     def split(self, readouts: Float[Tensor, "batch *axes"]) -> Sequence[Tensor]:
@@ -121,22 +121,23 @@ class PackedTimeline:
         packing, visible = Packing.of(batch[ACTIVE_ROWS]), batch["readout_visible"]
         layout = packing.layout(len(readout_days))
         sizes = layout.num_rows
-        rows = zip(layout.places, readout_days.split(sizes), visible.split(sizes), strict=True)
+        days = layout.days_by_row(event_days)
+        rows = zip(days, readout_days.split(sizes), visible.split(sizes), strict=True)
         return cls(
             event_days=event_days,
             readout_visible=visible,
             packing=packing,
             layout=layout,
-            parts=[Timeline.between(event_days[places], days, seen) for places, days, seen in rows],
+            parts=[Timeline.between(*of_part) for of_part in rows],
         )
 
     def by_row(self, events: Float[Tensor, "event channel"]) -> Sequence[Tensor]:
         """Return events by row, per part."""
         return self.layout.by_row(events)
 
-    def packed(self, rows: Sequence[Tensor]) -> Tensor:
-        """Return what :meth:`by_row` took apart, without what stood behind the ends of rows."""
-        return self.layout.packed(rows)
+    def from_rows(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return the events of such parts as they lie, without what stands behind the ends of rows."""
+        return self.layout.from_rows(parts)
 
     def split(self, readouts: Float[Tensor, "batch *axes"]) -> Sequence[Tensor]:
         """Return what there is per row, per part."""

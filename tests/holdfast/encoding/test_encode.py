@@ -320,6 +320,16 @@ def oracle_features(histories: Histories, customer: int, time_us: int, spec) -> 
     for name in ("purchase", "return", "visit"):
         own = [age for age, n in zip(ages, names, strict=True) if n == name]
         expected[f"days_since_{name}"] = own[-1] if own else spec.history_days
+    (silence,) = spec.schema.silences
+    awaited = [i for i, name in zip(rows, names, strict=True) if name in silence.event_types]
+    days = [int(histories.occurred_at_us[i]) // DAY for i in awaited]
+    # The first event of every day stands for it.
+    firsts = [(time_us - histories.occurred_at_us[i]) / DAY for i, day in zip(awaited, days, strict=True)]
+    firsts = [age for place, age in enumerate(firsts) if place == 0 or days[place] != days[place - 1]]
+    none = ages[0] if ages else 0.0
+    expected["num_days_for_churn"] = len(firsts)
+    expected["days_since_first_for_churn"] = firsts[0] if firsts else none
+    expected["days_since_last_for_churn"] = firsts[-1] if firsts else none
     return expected
 
 

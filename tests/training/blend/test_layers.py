@@ -10,14 +10,15 @@ import pytest
 import torch
 from onnx import helper
 
-from builders import small_spec
+from builders import histories_of_lengths, small_spec
 from holdfast.encoding import EncodingSpec
 from holdfast.encoding.readouts import feature_names
 from holdfast.graph import TREES_DOMAIN, TREES_OPSET, check_graph
 from training.baselines import FeatureMatrix
 from training.baselines.features import Categories
+from training.baselines.silence import fit_silence
 from training.baselines.trees import Boosted
-from training.blend.experts import EXPERTS, Expert, fit_expert
+from training.blend.experts import SILENCE, Expert, fit_expert, silence_expert
 from training.blend.layers import expert_layer
 from training.blend.questions import Questions
 from training.blend.tree_arrays import TreeArrays, rounded_down
@@ -53,13 +54,17 @@ def outcomes_of(features: FeatureMatrix, *, seed: int = 1) -> Outcomes:
     )
 
 
+LEARNED = ("trees", "linear")
+"""Those that learn from outcomes."""
+
+
 @pytest.fixture(scope="module")
 def fitted() -> dict[str, Expert]:
     """Fit both experts once; nobody ordered anything, and one horizon never happened."""
     features = features_of(600)
     return {
         name: fit_expert(name, SPEC.schema, features, outcomes_of(features), seed=0, threads=1)
-        for name in EXPERTS
+        for name in LEARNED
     }
 
 
@@ -70,11 +75,12 @@ def answers_of(
     layer = expert_layer(name, expert, spec).eval()
     found = layer(torch.from_numpy(features.values), torch.from_numpy(features.ids)).numpy()
     raw = [model.predict(features) for model in expert.models(Questions.of(spec.schema))]
-    columns = [np.log(p) - np.log1p(-p) for p in raw[:3]] + [np.log(np.maximum(raw[3].expected, 1e-30))]
+    probability = [np.clip(p, 1e-12, 1.0 - 1e-12) for p in raw[:3]]
+    columns = [np.log(p) - np.log1p(-p) for p in probability] + [np.log(np.maximum(raw[3].expected, 1e-30))]
     return found, np.stack(columns, axis=1)
 
 
-@pytest.mark.parametrize("name", EXPERTS)
+@pytest.mark.parametrize("name", LEARNED)
 @pytest.mark.parametrize("scale", [1.0, 30.0])
 def test_a_layer_says_what_its_baseline_says(name: str, scale: float, fitted: dict[str, Expert]) -> None:
     """On new readouts, far outside of training too; a constant is one for everybody."""
@@ -84,7 +90,7 @@ def test_a_layer_says_what_its_baseline_says(name: str, scale: float, fitted: di
     assert fitted[name].is_able(Questions.of(SPEC.schema)).tolist() == [True, True, False, True, False]
 
 
-@pytest.mark.parametrize("name", EXPERTS)
+@pytest.mark.parametrize("name", LEARNED)
 def test_survival_is_asked_where_the_event_was_learned(name: str, fitted: dict[str, Expert]) -> None:
     """A model of the event's probability answers with the logit of its absence."""
     features = features_of(100, seed=5)
@@ -93,10 +99,37 @@ def test_survival_is_asked_where_the_event_was_learned(name: str, fitted: dict[s
     np.testing.assert_array_equal(comes[:, 3:], stays[:, 3:])
 
 
-@pytest.mark.parametrize("name", EXPERTS)
+@pytest.mark.parametrize("name", LEARNED)
 def test_a_layer_takes_any_finite_input(name: str, fitted: dict[str, Expert]) -> None:
     """At the ends of float32 nothing overflows."""
     layer = expert_layer(name, fitted[name], SPEC)
+    ids = torch.ones(4, len(SPEC.readout_id_sizes), dtype=torch.int64)
+    extremes = torch.tensor([3.4e38, -3.4e38, 1e-40, 0.0])[:, None].expand(-1, SPEC.readout_value_size)
+    assert torch.isfinite(layer(extremes, ids)).all()
+
+
+@pytest.fixture(scope="module")
+def silence() -> Expert:
+    """Return a Pareto/NBD for all three horizons of churn."""
+    histories = histories_of_lengths(np.random.default_rng(3), np.arange(60) % 20, span_days=400)
+    until_us = int(histories.occurred_at_us.max())
+    return silence_expert(SPEC.schema, fit_silence(histories, SPEC, until_us=until_us, seed=0))
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0, 30.0])
+def test_the_layer_of_silence_says_what_its_model_says(silence: Expert, scale: float) -> None:
+    """On any features; it has no answer to what is bought, and knows it."""
+    found, wanted = answers_of(SILENCE, silence, features_of(400, seed=5, scale=scale))
+    # Who is all but certain to buy is certain to fewer digits in float32.
+    np.testing.assert_allclose(found[:, :3], np.clip(wanted[:, :3], -15, 15), rtol=1e-2, atol=1e-3)
+    assert np.ptp(found[:, 2]) > 1
+    assert not found[:, 3:].any()
+    assert silence.is_able(Questions.of(SPEC.schema)).tolist() == [True, True, True, False, False]
+
+
+def test_the_layer_of_silence_takes_any_finite_input(silence: Expert) -> None:
+    """At the ends of float32 nothing overflows."""
+    layer = expert_layer(SILENCE, silence, SPEC)
     ids = torch.ones(4, len(SPEC.readout_id_sizes), dtype=torch.int64)
     extremes = torch.tensor([3.4e38, -3.4e38, 1e-40, 0.0])[:, None].expand(-1, SPEC.readout_value_size)
     assert torch.isfinite(layer(extremes, ids)).all()

@@ -22,7 +22,7 @@ def test_rotation_depends_on_the_distance_in_days_only() -> None:
     days = torch.tensor([[0.0, 3.5, 41.0]])
 
     def products(shift: float) -> torch.Tensor:
-        rotation = rotary(days[:, None] + shift)
+        rotation = rotary(days + shift)
         return rotate(query, rotation) @ rotate(key, rotation).transpose(-1, -2)
 
     torch.testing.assert_close(products(0.0), products(500.25), atol=1e-3, rtol=1e-3)
@@ -33,7 +33,7 @@ def test_rotation_keeps_lengths_and_turns_by_the_wavelength() -> None:
     """After one shortest wavelength the fastest pair is back where it was."""
     rotary = RotaryTime(load_config(rotary_days=(2.0, 100.0)))
     states = torch.randn(1, 1, 1, 8)
-    turned = rotate(states, rotary(torch.tensor([[[2.0]]])))
+    turned = rotate(states, rotary(torch.tensor([[2.0]])))
     assert turned.norm().item() == pytest.approx(states.norm().item(), rel=1e-5)
     torch.testing.assert_close(turned[..., [0, 4]], states[..., [0, 4]], atol=1e-5, rtol=1e-5)
     assert not torch.allclose(turned[..., [1, 5]], states[..., [1, 5]], atol=1e-2)
@@ -72,14 +72,14 @@ def next_readouts(
     of_readouts: Rotation = None,
 ) -> torch.Tensor:
     """Return the states of readouts after they took from events what they see."""
-    key, value = block.heads(block.mixed(events, with_query=False), of_events)
+    key, value = block.heads(block.projected(events, with_query=False), of_events)
     query = block.questions(readouts)
     return block.after(readouts, block.from_events(query, of_readouts, key, value, can_see))
 
 
 def next_events(block: Block, events: torch.Tensor) -> torch.Tensor:
     """Return the states of events after they took from those before them."""
-    heads = block.heads(block.mixed(events, with_query=True), None)
+    heads = block.heads(block.projected(events, with_query=True), None)
     return block.after(events, block.among_events(*heads))
 
 
@@ -101,7 +101,7 @@ def test_the_sink_has_no_time(block: Block) -> None:
     can_see = torch.ones(1, 1, 1, 5, dtype=torch.bool)
 
     def attended(shift: float) -> torch.Tensor:
-        turned = {"of_events": rotary(days[:, None] + shift), "of_readouts": rotary(cutoff[:, None] + shift)}
+        turned = {"of_events": rotary(days + shift), "of_readouts": rotary(cutoff + shift)}
         return next_readouts(block, readout, events, can_see, **turned)
 
     torch.testing.assert_close(attended(0.0), attended(123.25), atol=1e-4, rtol=1e-4)
@@ -109,9 +109,9 @@ def test_the_sink_has_no_time(block: Block) -> None:
 
 def test_events_and_keys_are_the_same_with_and_without_the_event_states(block: Block) -> None:
     """The shortcut of the last layer gives readouts the keys and values of the full one."""
-    events, rotation = torch.randn(2, 5, 16), RotaryTime(load_config())(torch.rand(2, 1, 5) * 100)
-    _, key, value = block.heads(block.mixed(events, with_query=True), rotation)
-    short_key, short_value = block.heads(block.mixed(events, with_query=False), rotation)
+    events, rotation = torch.randn(2, 5, 16), RotaryTime(load_config())(torch.rand(2, 5) * 100)
+    _, key, value = block.heads(block.projected(events, with_query=True), rotation)
+    short_key, short_value = block.heads(block.projected(events, with_query=False), rotation)
     torch.testing.assert_close(key, short_key)
     torch.testing.assert_close(value, short_value)
 

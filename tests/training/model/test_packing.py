@@ -22,6 +22,7 @@ CONFIGS = {
     "transformer that looks back 60 days": load_config(attention_days=60.0),
     "transformer without angles": load_config(rotary_days=()),
     "transformer that foretells nothing": load_config(use_next_event=False),
+    "transformer without time bins": load_config(time_bins=0),
     "no encoder": load_config(encoder="none", use_next_event=False, num_neighbours=1),
 }
 
@@ -41,7 +42,7 @@ def padded_batch(lengths: tuple[int, ...]) -> dict[str, Tensor]:
 
 def packing_of(lengths: tuple[int, ...]) -> Packing:
     """Return where the events of rows of these lengths lie, the longest first."""
-    active = [sum(length > position for length in lengths) for position in range(lengths[0])]
+    active = [sum(length > position for length in lengths) for position in range(max(lengths))] or [1]
     return Packing.of(torch.tensor(active))
 
 
@@ -69,7 +70,7 @@ def loss_and_gradients(model: SequenceModel, batch: dict[str, Tensor]) -> list[T
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-@pytest.mark.parametrize("lengths", [LENGTHS, (3,), (1, 0), (9, 9, 9)], ids=str)
+@pytest.mark.parametrize("lengths", [LENGTHS, (3,), (1, 0), (9, 9, 9), (28, 17, 11, 1)], ids=str)
 def test_packed_is_padded(config: ModelConfig, lengths: tuple[int, ...]) -> None:
     """Outputs, the loss of the next event, and the gradient of every weight: equal to 1e-5."""
     model = make_model(config)
@@ -81,18 +82,20 @@ def test_packed_is_padded(config: ModelConfig, lengths: tuple[int, ...]) -> None
         torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
 
 
-def test_histories_without_events_have_one_that_is_padding() -> None:
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
+def test_histories_without_events_have_one_that_is_padding(config: ModelConfig) -> None:
     """Nobody has an event: outputs are those of padded rows, and there is no pair to learn from."""
-    model, packed = make_model(CONFIGS["one layer"]), packed_batch((0, 0))
+    model, packed = make_model(config), packed_batch((0, 0))
     assert packed["event_ids"].tolist() == [[0] * packed["event_ids"].shape[1]]
     for mine, other in zip(readouts_of(model(packed)), readouts_of(model(padded_batch((0, 0)))), strict=True):
         torch.testing.assert_close(mine, other, atol=1e-5, rtol=1e-5)
     assert loss_and_gradients(model, packed)[2] == 0
 
 
-def test_mixed_precision_runs_the_library_s_layer() -> None:
-    """Under bfloat16 autocast the outputs are near those without it."""
-    model, batch = make_model(CONFIGS["one layer"]), packed_batch(LENGTHS)
+@pytest.mark.parametrize("name", ["one layer", "transformer with neighbours"])
+def test_mixed_precision_comes_near(name: str) -> None:
+    """Under bfloat16 autocast, with the library's recurrent layer, outputs are near those without it."""
+    model, batch = make_model(CONFIGS[name]), packed_batch(LENGTHS)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = readouts_of(model(batch))
     for mine, other in zip(mixed, readouts_of(model(batch)), strict=True):
@@ -100,21 +103,26 @@ def test_mixed_precision_runs_the_library_s_layer() -> None:
         torch.testing.assert_close(mine, other, atol=0.3, rtol=0.1)
 
 
-def test_parts_hold_every_row_and_event_once() -> None:
-    """Whatever the lengths: rows in order, the events of a row at its first positions, and back again."""
-    lengths = (13, 12, 6, 6, 3, 1, 1, 0)
-    layout = packing_of(lengths).layout(len(lengths))
+@pytest.mark.parametrize(
+    "lengths", [(13, 12, 6, 6, 3, 1, 1, 0), (100, 26, 1), (100, 40, 22), (5, 0), (1,), (0, 0)], ids=str
+)
+def test_parts_hold_every_row_and_event_once(lengths: tuple[int, ...]) -> None:
+    """Rows in order and of like length, the events of a row at its first positions, and back again."""
+    packing = packing_of(lengths)
+    layout = packing.layout(len(lengths))
     rows = iter(lengths)
     found: list[int] = []
-    for places in layout.places:
-        of_part = [next(rows) for _ in places]
-        assert places.shape[1] < 2 * max(of_part[0], 1)
-        for length, of_row in zip(of_part, places.tolist(), strict=True):
-            found += of_row[:length]
+    of_parts = layout.days_by_row(torch.arange(float(packing.num_events)))
+    for places, (num, length) in zip(of_parts, layout.shapes, strict=True):
+        of_part = [next(rows) for _ in range(num)]
+        assert length == max(of_part[0], 1)
+        assert all(3 * own > 2 * length for own in of_part) or length == 1
+        for own, of_row in zip(of_part, places.tolist(), strict=True):
+            found += map(int, of_row[:own])
     assert not list(rows)
     assert sorted(found) == list(range(sum(lengths)))
-    together = torch.cat([places.flatten() for places in layout.places])
-    assert together[layout.back].tolist() == list(range(sum(lengths)))
+    if sum(lengths):
+        assert layout.places[layout.back].tolist() == list(range(sum(lengths)))
 
 
 def test_the_way_to_rows_and_back_has_the_gradient_of_every_event() -> None:
@@ -123,7 +131,7 @@ def test_the_way_to_rows_and_back_has_the_gradient_of_every_event() -> None:
     layout = packing_of(lengths).layout(len(lengths))
 
     def there_and_back(events: Tensor) -> Tensor:
-        return layout.packed([part.cumsum(dim=1) ** 2 for part in layout.by_row(events)])
+        return layout.from_rows([part.cumsum(dim=1) ** 2 for part in layout.by_row(events)])
 
     events = torch.randn(sum(lengths), 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(there_and_back, (events,))
@@ -131,9 +139,9 @@ def test_the_way_to_rows_and_back_has_the_gradient_of_every_event() -> None:
 
 def test_rows_and_positions_of_packed_events() -> None:
     """Rows a, b, c of lengths 3, 2 and 1."""
-    rows, positions = packing_of((3, 2, 1)).seats()
-    assert rows.tolist() == [0, 1, 2, 0, 1, 0]
-    assert positions.tolist() == [0, 0, 0, 1, 1, 2]
+    packing = packing_of((3, 2, 1))
+    assert packing.rows.tolist() == [0, 1, 2, 0, 1, 0]
+    assert packing.positions.tolist() == [0, 0, 0, 1, 1, 2]
 
 
 def test_an_event_is_paired_with_the_next_one_of_its_row() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model_cases import encoded_histories, load_config, make_model, scoring_inputs, to_batch
 
-from builders import small_schema, small_spec
+from builders import small_schema
 from holdfast.schema import horizon_grid_days
 from training.calibration import Calibration, SurvivalCalibration
 from training.model.graph import ScoringGraph, output_names
@@ -113,9 +113,10 @@ def test_the_probability_is_what_the_form_says() -> None:
     schema = small_schema()
     event = replace(schema, targets=(replace(schema.targets[0], form="event"), *schema.targets[1:]))
     inputs = scoring_inputs(to_batch(encoded_histories((3, 20)), [0, 1]))
-    config = load_config(use_tied_amounts=False)
-    stays = answers(ScoringGraph(make_model(config), Calibration()), inputs)
-    comes = answers(ScoringGraph(make_model(config, small_spec(schema=event)), Calibration()), inputs)
+    graph = ScoringGraph(make_model(load_config(use_tied_amounts=False)), Calibration())
+    stays = answers(graph, inputs)
+    graph.schema = event
+    comes = answers(graph, inputs)
     grid = horizon_grid_days(schema.targets[0])
     bins = [grid.index(float(h)) for h in schema.targets[0].horizons_days]
     np.testing.assert_array_equal(stays["churn_probability"], stays["churn_survival"][:, bins])
