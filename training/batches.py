@@ -41,7 +41,8 @@ class BatchingConfig:
         weigh_undrawn: Whether a cutoff that was drawn also counts for those of its customer that were
             not, so that every cutoff counts alike. Without it customers count alike, however long
             they stayed, while a calendar asks about those who stayed long more often.
-        event_budget: Padded events of a micro-batch, at most (one history may exceed it).
+        event_budget: Events of a micro-batch, at most (one history may exceed it), with their padding where
+            there is any.
         min_share: See :func:`training.segments.share_segments`.
         resident: Whether the device holds all events, so that micro-batches need not bring theirs.
     """
@@ -252,7 +253,7 @@ def micro_batches(
     Args:
         encoded: Ragged inputs; without events where the device holds them, which are never packed.
         labels: One per readout, in the same order.
-        event_budget: Events of a micro-batch, padding included.
+        event_budget: Events of a micro-batch, with their padding where they are padded.
         weights: One per readout, in the same order.
         is_packed: Whether events are packed; if not, they are padded to rows.
         rng: Breaks ties between equal lengths at random; None keeps their order.

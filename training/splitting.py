@@ -16,7 +16,7 @@ LENGTH_GRID = (
 """Lengths are padded up to one of these: few shapes, at most a fifth of padding within a longer row."""
 
 BATCH_COST_EVENTS = 512
-"""What one more micro-batch costs, in padded events: about the time of its launches on a CPU."""
+"""What one more micro-batch of rows costs, in padded events: about the time of its launches on a CPU."""
 
 
 def split_evenly(

@@ -20,7 +20,8 @@ from benchmarks.training.beside import Lifestream
 from benchmarks.training.loops import Loop, Rate
 from benchmarks.training.workload import MOST_EVENTS, Workload
 from holdfast.encoding.packing import ACTIVE_ROWS
-from training.batches import PoolDataset
+from training.batches import MicroBatch, PoolDataset
+from training.model.packing import Packing
 from training.module import PoolSizes
 
 MODELS = ("gru", "transformer")
@@ -75,6 +76,7 @@ def step_figures(
     for model, loop in loops.items():
         figures += batch_figures(model, loop.pools, num_customers=num_customers, has_goals=True)
     # What a GPU is given depends on no model.
+    loop = next(iter(loops.values()))
     size = loop.pools.pool_customers
     for num, has_goals in ((size, True), (min(LARGE_POOL, num_customers), False)):
         rows = loop.pools_of(num, on_cpu=False)
@@ -191,7 +193,7 @@ def batch_figures(
     per_epoch = max(1, num_customers // size)
     seen: list[set[int]] = []
     num_events = num_padded = num_batches = 0
-    is_packed = False
+    num_places = 0
     for epoch in range(epochs):
         lengths: set[int] = set()
         for step in range(epoch * per_epoch, (epoch + 1) * per_epoch):
@@ -200,7 +202,7 @@ def batch_figures(
             num_events, num_padded = num_events + sizes.num_events, num_padded + sizes.num_padded
             num_batches += len(pool)
             lengths |= {batch.shape[1] for batch in pool}
-            is_packed = any(ACTIVE_ROWS in batch.inputs for batch in pool)
+            num_places += sum(_places_of_rows(batch) for batch in pool)
         seen.append(lengths)
     name = f"{whose}, {size:,} customers a step"
     padding = [
@@ -213,8 +215,9 @@ def batch_figures(
         ),
         _shown(f"{name}: micro-batches", num_batches / (epochs * per_epoch), "", better="lower"),
     ]
-    if is_packed:
-        return padding
+    if num_places:
+        by_row = f"{name}: places of rows that attention and time bins get, over events"
+        return [*padding, _shown(by_row, num_places / num_events, "", better="lower")]
     return [
         *padding,
         _shown(f"{name}: different lengths in the first epoch", len(seen[0]), "", better="lower"),
@@ -226,6 +229,12 @@ def batch_figures(
             better="lower",
         ),
     ]
+
+
+def _places_of_rows(batch: MicroBatch) -> int:
+    """Return how many places packed events take where they are laid out by row; 0 where none are packed."""
+    active = batch.inputs.get(ACTIVE_ROWS)
+    return 0 if active is None else len(Packing.of(active).layout(len(batch.weights)).places)
 
 
 def prepare_figures(

@@ -1,4 +1,4 @@
-"""Which models are trained on packed events, and where."""
+"""Where events are packed."""
 
 from dataclasses import replace
 
