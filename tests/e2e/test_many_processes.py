@@ -121,8 +121,9 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     same_run(tmp_path / "one", tmp_path / "two")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("trainer", ["ddp", "fsdp"])
+@pytest.mark.parametrize(
+    "trainer", [pytest.param("ddp", marks=pytest.mark.slow), pytest.param("fsdp", marks=pytest.mark.long)]
+)
 def test_every_fit_has_processes_of_its_own(tmp_path: Path, trainer: str) -> None:
     """A run that fits twice, on the training cutoffs and on every window; of them logs are left."""
     own = ("+data.cutoffs.fit_on=both",)

@@ -240,11 +240,12 @@ def test_shares_hold_the_whole_pool_once() -> None:
     assert all(share for share in shares)
 
 
-@pytest.mark.parametrize("encoder", ["transformer", "gru"])
-def test_a_process_without_a_share_adds_nothing(encoder: str) -> None:
+@pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "padded"])
+@pytest.mark.parametrize(("encoder", "num_neighbours"), [("transformer", 0), ("transformer", 3), ("gru", 0)])
+def test_a_process_without_a_share_adds_nothing(encoder: str, num_neighbours: int, is_packed: bool) -> None:
     """Its losses are 0 and so are its gradients, of which it has the same as everybody."""
-    (batch,) = dataset(pool_customers=1, rank=1, num_ranks=2, is_packed=encoder == "gru")[0]
-    model = make_model(load_config(encoder=encoder, num_neighbours=0), small_spec()).train()
+    (batch,) = dataset(pool_customers=1, rank=1, num_ranks=2, is_packed=is_packed)[0]
+    model = make_model(load_config(encoder=encoder, num_neighbours=num_neighbours), small_spec()).train()
     weights = LossWeights()
     raw = model(batch.inputs, with_next_event=True)
     labels = LabelTensors.of(batch.labels, like=batch.weights)

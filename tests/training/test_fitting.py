@@ -89,8 +89,8 @@ def test_a_killed_run_ends_where_the_uninterrupted_one_does(
     assert resumed.blend == fitted.blend
 
 
-def test_a_killed_run_on_packed_events_does_so_too(tmp_path: Path) -> None:
-    """The recurrent model with its pretraining, whose micro-batches have no padding: the same bits."""
+def test_a_killed_run_with_pretraining_does_so_too(tmp_path: Path) -> None:
+    """The recurrent model, killed in the second of two phases: the same bits."""
     config = tiny_config(num_steps=4, experts=(), encoder="gru", num_neighbours=0)
     config = replace(config, optimiser=replace(config.optimiser, pretraining_steps=2))
     whole = fit(TASK, config, trainer=quiet_trainer(tmp_path), folder=tmp_path / "whole")
