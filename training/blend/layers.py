@@ -14,27 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from holdfast.encoding import EncodingSpec
-from holdfast.encoding.readouts import feature_names
 from holdfast.graph import TREES_DOMAIN, TREES_OPSET
-from training.baselines.buying import LEAST_CHANCE, SILENCE_NODES, SILENCE_WEIGHTS
 from training.baselines.linear import MOST_STANDARD_DEVIATIONS, LinearAmount, LinearProbability
-from training.baselines.purchases import DAYS_PER_WEEK
-from training.baselines.silence import SilenceProbability
 from training.baselines.single import ConstantProbability
 from training.baselines.trees import Boosted, TreesAmount, TreesProbability
 from training.blend.experts import SILENCE, AmountExpert, Expert, ProbabilityExpert
+from training.blend.fixed import fixed
 from training.blend.questions import MAX_LOGIT, Questions, is_survival
+from training.blend.silence_layer import SilenceLayer
 from training.blend.tree_arrays import TreeArrays
 
 MARK = "tree_roots"
 """Attribute in which an operator without its trees says whose it is."""
 
 _NO_LIMIT = 1e30
-_MOST_LOG_DAYS = 15.0
-"""A history of more days is none; nothing computed from fewer overflows."""
-
-_MOST_EXPONENT = 60.0
-"""Beyond, whoever has gone has gone."""
 
 
 def expert_layer(name: str, expert: Expert, spec: EncodingSpec) -> nn.Module:
@@ -75,11 +68,11 @@ class TreeLayer(nn.Module):
         ]
         arrays = [TreeArrays.of([trees], [own]) for trees, own in zip(boosted, columns, strict=True)]
         self.trees = nn.ModuleList(Trees(one, mark=question) for question, one in enumerate(arrays))
-        self.id_column = _fixed(np.array([column for column, _ in pairs], dtype=np.int64))
-        self.category = _fixed(np.array([category for _, category in pairs], dtype=np.int64))
+        self.id_column = fixed(np.array([column for column, _ in pairs], dtype=np.int64))
+        self.category = fixed(np.array([category for _, category in pairs], dtype=np.int64))
         base = np.concatenate([one.base for one in arrays])
-        self.base = _fixed(base + np.array([_offset(model) for model in models], dtype=np.float32))
-        self.sign = _fixed(_signs(questions))
+        self.base = fixed(base + np.array([_offset(model) for model in models], dtype=np.float32))
+        self.sign = fixed(_signs(questions))
 
     def forward(
         self, values: Float[Tensor, "batch feature"], ids: Int64[Tensor, "batch column"]
@@ -160,12 +153,12 @@ class LinearLayer(nn.Module):
             if isinstance(model, LinearAmount):
                 most[row] = math.log(model.most / model.unit)
         offset = np.array([_offset(model) for model in models])
-        self.mean, self.std, self.weights = _fixed(mean), _fixed(std), _fixed(weights)
-        self.intercept, self.most, self.offset = _fixed(intercept), _fixed(most), _fixed(offset)
+        self.mean, self.std, self.weights = fixed(mean), fixed(std), fixed(weights)
+        self.intercept, self.most, self.offset = fixed(intercept), fixed(most), fixed(offset)
         # All in one, so that a graph looks up once.
-        self.offsets = _fixed(np.cumsum([0, *map(len, tables)])[:-1])
-        self.table = _fixed(np.concatenate(tables)) if tables else None
-        self.sign = _fixed(_signs(questions))
+        self.offsets = fixed(np.cumsum([0, *map(len, tables)])[:-1])
+        self.table = fixed(np.concatenate(tables)) if tables else None
+        self.sign = fixed(_signs(questions))
 
     def forward(
         self, values: Float[Tensor, "batch feature"], ids: Int64[Tensor, "batch column"]
@@ -177,89 +170,6 @@ class LinearLayer(nn.Module):
         if self.table is not None:
             scores = scores + F.embedding(ids + self.offsets, self.table).sum(dim=1)
         return (torch.minimum(scores, self.most) + self.offset) * self.sign
-
-
-class SilenceLayer(nn.Module):
-    """All models of silence of an expert, as ``ParetoNbd.log_odds_of_silence`` computes them.
-
-    A graph pays for every operation, so that all that is affine is one product with a matrix: over the
-    questions, over both integrals of each (having gone, and the next purchase), over their places.
-    """
-
-    def __init__(self, expert: Expert, spec: EncodingSpec) -> None:
-        """Lay out the parameters of the questions that it answers."""
-        super().__init__()
-        models = expert.models(Questions.of(spec.schema))
-        able = [model for model in models if isinstance(model, SilenceProbability)]
-        names, each = feature_names(spec), np.eye(len(able))
-        shape, rate, dropout, dropout_rate = np.array(
-            [[model.model.r, model.model.alpha, model.model.s, model.model.beta] for model in able]
-        ).T
-        horizon = np.array([model.horizon_weeks for model in able])
-
-        # Readout values to logs of days plus one: how many there are, since the first, since the last.
-        scales = np.zeros((3, spec.readout_value_size, len(able)))
-        for question, model in enumerate(able):
-            columns = [names.index(name) for name in model.names]
-            scales[range(3), columns, question] = model.stds
-        self.scales = _fixed(np.concatenate(scales, axis=1))
-        self.means = _fixed(np.array([model.means for model in able]).T.reshape(-1))
-
-        # To alpha + T, beta + T, alpha + T + h, alpha + t_x and r + x, none less than without a history.
-        week, none = each / DAYS_PER_WEEK, np.zeros_like(each)
-        first, last = [week, week, week, week, none], [none, none, none, -week, none]
-        days = [none, none, none, none, each]
-        self.sums = _fixed(np.concatenate([np.concatenate(row, axis=1) for row in (days, first, last)]))
-        start = np.concatenate([rate, dropout_rate, rate + horizon, rate, shape])
-        # The logs are of one more; and the first of the days is no repetition.
-        beyond = np.repeat([1 / DAYS_PER_WEEK] * 3 + [0.0, 2.0], len(able))
-        self.start, self.least = _fixed(start - beyond), _fixed(start)
-
-        # From the logs of these (a to e) to the lengths of both stretches of log time, to the places in them,
-        # and to what in the exponent is affine.
-        places = 0.5 + 0.5 * SILENCE_NODES
-        of_a, of_b, of_c, of_d, of_e = np.split(np.eye(5 * len(able)), 5, axis=1)
-        lengths = np.stack([of_d - of_a, of_c - of_a], axis=2)
-        at = of_a[:, :, None, None] + lengths[..., None] * places
-        affine = np.stack([of_b * dropout, of_b * dropout + of_e], axis=2)[..., None] + np.zeros(len(places))
-        affine[:, :, 0] += at[:, :, 0]
-        self.lengths, self.at, self.affine = (
-            _fixed(x.reshape(5 * len(able), -1)) for x in (lengths, at, affine)
-        )
-        constant = np.zeros((len(able), 2, len(places)))
-        constant[:, 0] = np.log(dropout)[:, None]
-        self.constant = _fixed(constant.reshape(-1))
-
-        # Of every place: the time that is left to beta, its power, and the share of its stretch.
-        per_place = np.ones((len(able), 2, len(places)))
-        self.shift = _fixed((per_place * (dropout_rate - rate)[:, None, None]).reshape(-1))
-        self.least_time = _fixed((per_place * dropout_rate[:, None, None]).reshape(-1))
-        self.power = _fixed((per_place * np.stack([dropout + 1.0, dropout], axis=1)[..., None]).reshape(-1))
-        both = np.eye(2 * len(able))
-        self.spread_places = _fixed(np.kron(both, places))
-        self.steps = _fixed(np.kron(both, 0.5 * SILENCE_WEIGHTS).T)
-        self.of_shape = _fixed(np.kron(of_e, [1, 1]))
-        # The first stretch runs backward: its length is negative.
-        self.gone, self.bought = _fixed(np.kron(each, [[-1.0], [0.0]])), _fixed(np.kron(each, [[0.0], [1.0]]))
-        of_questions = [isinstance(model, SilenceProbability) for model in models]
-        self.spread = _fixed(np.eye(len(models))[of_questions])
-
-    def forward(
-        self, values: Float[Tensor, "batch feature"], ids: Int64[Tensor, "batch column"]
-    ) -> Float[Tensor, "batch question"]:
-        """Return the answers; 0 where it has none."""
-        del ids
-        days = torch.exp(torch.clamp(values @ self.scales + self.means, 0.0, _MOST_LOG_DAYS))
-        summed = torch.maximum(days @ self.sums + self.start, self.least)
-        logs = torch.log(summed)
-        lengths = logs @ self.lengths
-        time = torch.maximum(torch.exp(logs @ self.at) + self.shift, self.least_time)
-        growth = ((summed @ self.of_shape) * lengths) @ self.spread_places
-        exponent = logs @ self.affine + self.constant - growth - self.power * torch.log(time)
-        integrals = (torch.exp(torch.clamp(exponent, max=_MOST_EXPONENT)) @ self.steps) * lengths
-        bought = torch.clamp(integrals @ self.bought, LEAST_CHANCE, 1.0 - LEAST_CHANCE)
-        silent = torch.clamp(1.0 - bought + integrals @ self.gone, min=LEAST_CHANCE)
-        return torch.clamp(torch.log(silent / bought), -MAX_LOGIT, MAX_LOGIT) @ self.spread
 
 
 def _boosted(model: ProbabilityExpert | AmountExpert) -> Boosted | None:
@@ -285,9 +195,3 @@ def _signs(questions: Questions) -> ndarray:
         if target.kind == "time_to_event" and not is_survival(target):
             signs[questions.columns[target.name]] = -1.0
     return signs
-
-
-def _fixed(array: ndarray) -> nn.Parameter:
-    """Return a constant of the graph; float32 unless it holds integers."""
-    tensor = torch.from_numpy(array)
-    return nn.Parameter(tensor.float() if tensor.is_floating_point() else tensor, requires_grad=False)
