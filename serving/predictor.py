@@ -286,5 +286,9 @@ def open_session(model: bytes, *, provider: str = "cpu") -> ort.InferenceSession
     options.use_deterministic_compute = True
     # 3: errors. Its warnings are about the graph's form, and they go to stderr past our logging.
     options.log_severity_level = 3
+    # Ten bits of a product are too few where logs are subtracted from each other.
+    settings = [{"use_tf32": "0"}] if wanted == PROVIDERS["cuda"] else [{}]
+    chosen = list(dict.fromkeys([wanted, PROVIDERS["cpu"]]))
+    settings += [{}] * (len(chosen) - 1)
     # What a provider has no kernel for falls to the CPU.
-    return ort.InferenceSession(model, options, providers=list(dict.fromkeys([wanted, PROVIDERS["cpu"]])))
+    return ort.InferenceSession(model, options, providers=chosen, provider_options=settings)

@@ -18,8 +18,9 @@ from holdfast.encoding import EncodingSpec
 from holdfast.errors import ConfigError, DataError
 from holdfast.schema import Schema
 from training.baselines import BASELINE_NAMES, BUYING_MODELS, fit_baseline, fit_buy_till_you_die
-from training.blend.experts import answers_everything
+from training.blend.experts import SILENCE
 from training.blend.fitting import expert_readouts
+from training.blend.questions import Questions
 from training.calibration import calibrated
 from training.data_config import TruthConfig
 from training.evaluation import TRUTH, EvaluationResult, evaluate
@@ -192,7 +193,11 @@ def model_predictions(fitted: FittedModel, task: Task, readouts: Readouts) -> di
     said = fitted.ask_experts(
         feature_matrix(task.histories, fitted.spec, customer=readouts.customer, cutoff_us=readouts.cutoff_us)
     )
-    shown = {name: own for name, own in said.items() if answers_everything(name, task.schema)}
+    # Who answers some of the targets only is no model to compare with.
+    questions, experts = Questions.of(task.schema), fitted.blend.experts
+    shown = {
+        name: own for name, own in said.items() if name != SILENCE or experts[name].is_able(questions).all()
+    }
     return {BLEND: predictions_from(fitted.joined(raw, said), task.schema, levels)} | alone | shown
 
 

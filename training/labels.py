@@ -85,6 +85,13 @@ class Labeller:
         self.table = None if table is None else IndexedRows(table, histories.num_customers)
         self._max_events_at_once = max_events_at_once
 
+    @property
+    def answered_by_table(self) -> frozenset[str]:
+        """The targets whose labels are the company's own, whatever events say."""
+        columns = {"churned": _first(self.schema, "time_to_event"), "spend": _first(self.schema, "amount")}
+        own = () if self.table is None else self.table.values
+        return frozenset(t.name for column, t in columns.items() if t is not None and column in own)
+
     def eligible(
         self, customer: Int64[ndarray, " readout"], cutoff_us: Int64[ndarray, " readout"]
     ) -> Bool[ndarray, " readout"]:

@@ -35,7 +35,9 @@ NUM_RHYTHM = len(RHYTHM_NAMES)
 
 RETURN_NAMES = ("num_days_for_{}", "days_since_first_for_{}", "days_since_last_for_{}")
 """Per target that awaits silence: days (of UTC) with an event that ends it, and how long ago the first and
-the last one was; where there is none, the history's first event of any kind takes their place."""
+the last one was; where there is none, the history's first event of any kind takes their place. All are 0
+where a history has no event at all."""
+NUM_RETURNS = len(RETURN_NAMES)
 
 
 def feature_names(spec: EncodingSpec) -> tuple[str, ...]:
@@ -87,7 +89,7 @@ def raw_readouts(
     names, num_last = spec.schema.numeric_attributes, spec.readout.num_last_types
     num_summed = 1 + num_types + len(numeric)
     first_return = NUM_RHYTHM + len(windows.begins) * num_summed + num_types + len(numeric)
-    first_attribute = first_return + len(RETURN_NAMES) * len(spec.schema.silences)
+    first_attribute = first_return + NUM_RETURNS * len(spec.schema.silences)
     raw = np.empty((num, first_attribute + 2 * len(names)))
     ids = np.empty((num, num_last + len(spec.schema.categorical_attributes)), dtype=np.int64)
     type_ids = spec.event_type.table(histories.event_type.dictionary)
@@ -194,7 +196,7 @@ def _write_returns(
                 if is_awaited[target, event_types[row]] and (not num_days or own_day != day):
                     num_days, day, last_us = num_days + 1, own_day, event_us[row]
                     first_us = last_us if num_days == 1 else first_us
-            column = first_column + 3 * target
+            column = first_column + NUM_RETURNS * target
             raw[readout, column] = num_days
             raw[readout, column + 1] = (cutoff_us[readout] - first_us) / MICROSECONDS_PER_DAY
             raw[readout, column + 2] = (cutoff_us[readout] - last_us) / MICROSECONDS_PER_DAY

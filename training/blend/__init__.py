@@ -1,4 +1,4 @@
-"""Three experts, one answer: the sequence model, trees and a linear model, weighed on a later window.
+"""One answer of sequence model, trees, linear model and Pareto/NBD, weighed on a later window.
 
 It deliberately ends in raw outputs of the sequence model's form, so that calibration, curves and
 quantiles need not know how many experts there are.
@@ -11,4 +11,6 @@ quantiles need not know how many experts there are.
     fitting      fits it
     tree_arrays  trees as flat arrays
     layers       the experts as layers of the exported graph
+    silence_layer  that of Pareto/NBD
+    fixed        constants of the graph
 """

@@ -93,11 +93,6 @@ _NO_PROBABILITY, _NO_AMOUNT = ConstantProbability(probability=0.5), ConstantAmou
 """Where an expert has nothing to say; no weight lets anybody hear it."""
 
 
-def answers_everything(name: str, schema: Schema) -> bool:
-    """Return whether an expert has an answer to every target, so that it can be judged by itself."""
-    return name != SILENCE or len(schema.silences) == len(schema.targets)
-
-
 def silence_expert(schema: Schema, models: Mapping[str, tuple[SilenceProbability, ...]]) -> Expert:
     """Return models of silence (:func:`training.baselines.silence.fit_silence`) as an expert."""
     timed = {target.name: target for target in schema.targets if target.kind == "time_to_event"}

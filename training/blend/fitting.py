@@ -82,8 +82,9 @@ def fit_experts(
         if name != SILENCE:
             experts[name] = fit_expert(name, task.schema, features, outcomes, seed=seed, threads=threads)
             continue
-        until_us = task.fit_split.observed_until_us
-        if models := fit_silence(task.histories, spec, until_us=until_us, seed=seed):
+        until_us, own = task.fit_split.observed_until_us, task.labeller.answered_by_table
+        found = fit_silence(task.histories, spec, until_us=until_us, seed=seed)
+        if models := {target: of_target for target, of_target in found.items() if target not in own}:
             experts[name] = silence_expert(task.schema, models)
         else:
             _log.info("the blend does without %s: no target is a silence after repeated events", name)

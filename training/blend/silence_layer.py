@@ -69,24 +69,26 @@ class SilenceLayer(nn.Module):
     def _lay_out_places(self, rate: ndarray, dropout: ndarray, dropout_rate: ndarray) -> None:
         """Lay out both integrals of every question over the places at which they are summed."""
         num, each, places = len(rate), np.eye(len(rate)), 0.5 + 0.5 * SILENCE_NODES
-        # From the logs of these (a to e) to the lengths of both stretches of log time, to the places in them,
-        # and to what in the exponent is affine.
+        # From these (a to e) to the lengths of both stretches of log time, as logs of quotients: where alpha
+        # is large, the difference of two logs has few digits.
         of_a, of_b, of_c, of_d, of_e = np.split(np.eye(5 * num), 5, axis=1)
-        lengths = np.stack([of_d - of_a, of_c - of_a], axis=2)
-        at = of_a[:, :, None, None] + lengths[..., None] * places
-        affine = np.stack([of_b * dropout, of_b * dropout + of_e], axis=2)[..., None] + np.zeros(len(places))
-        affine[:, :, 0] += at[:, :, 0]
-        self.lengths, self.at, self.affine = (fixed(x.reshape(5 * num, -1)) for x in (lengths, at, affine))
-        constant = np.zeros((num, 2, len(places)))
-        constant[:, 0] = np.log(dropout)[:, None]
-        self.constant = fixed(constant.reshape(-1))
+        self.ends = fixed(np.stack([of_d, of_c], axis=2).reshape(5 * num, -1))
+        self.now = fixed(np.kron(of_a, [1, 1]))
+        # From their logs to the places in the stretches, and to what is affine in the exponent.
+        both, at_places = np.eye(2 * num), np.ones(len(places))
+        self.at_now = fixed(np.kron(of_a, [np.kron([1, 1], at_places)]))
+        affine = np.stack([of_b * dropout + of_a, of_b * dropout + of_e], axis=2).reshape(5 * num, -1)
+        self.affine = fixed(np.kron(affine, [at_places]))
+        constant = np.stack([np.log(dropout), np.zeros(num)], axis=1)
+        self.constant = fixed(np.kron(constant.reshape(-1), at_places))
+        # One of the powers of the time is the derivative of what has gone.
+        self.is_gone = fixed(np.tile([1.0, 0.0], num))
 
         # Of every place: the time that is left to beta, its power, and the share of its stretch.
-        per_place = np.ones((num, 2, len(places)))
-        self.shift = fixed((per_place * (dropout_rate - rate)[:, None, None]).reshape(-1))
-        self.least_time = fixed((per_place * dropout_rate[:, None, None]).reshape(-1))
-        self.power = fixed((per_place * np.stack([dropout + 1.0, dropout], axis=1)[..., None]).reshape(-1))
-        both = np.eye(2 * num)
+        self.shift = fixed(np.repeat(dropout_rate - rate, 2 * len(places)))
+        self.least_time = fixed(np.repeat(dropout_rate, 2 * len(places)))
+        powers = np.stack([dropout + 1.0, dropout], axis=1)
+        self.power = fixed(np.kron(powers.reshape(-1), at_places))
         self.spread_places = fixed(np.kron(both, places))
         self.steps = fixed(np.kron(both, 0.5 * SILENCE_WEIGHTS).T)
         self.of_shape = fixed(np.kron(of_e, [1, 1]))
@@ -101,10 +103,11 @@ class SilenceLayer(nn.Module):
         days = torch.exp(torch.clamp(values @ self.scales + self.means, 0.0, _MOST_LOG_DAYS))
         summed = torch.maximum(days @ self.sums + self.start, self.least)
         logs = torch.log(summed)
-        lengths = logs @ self.lengths
-        time = torch.maximum(torch.exp(logs @ self.at) + self.shift, self.least_time)
-        growth = ((summed @ self.of_shape) * lengths) @ self.spread_places
-        exponent = logs @ self.affine + self.constant - growth - self.power * torch.log(time)
+        lengths = torch.log((summed @ self.ends) / (summed @ self.now))
+        place = logs @ self.at_now + lengths @ self.spread_places
+        time = torch.maximum(torch.exp(place) + self.shift, self.least_time)
+        falling = (lengths * (self.is_gone - summed @ self.of_shape)) @ self.spread_places
+        exponent = logs @ self.affine + self.constant + falling - self.power * torch.log(time)
         integrals = (torch.exp(torch.clamp(exponent, max=_MOST_EXPONENT)) @ self.steps) * lengths
         bought = torch.clamp(integrals @ self.bought, LEAST_CHANCE, 1.0 - LEAST_CHANCE)
         silent = torch.clamp(1.0 - bought + integrals @ self.gone, min=LEAST_CHANCE)

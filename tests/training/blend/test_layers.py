@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import helper
+from scipy.special import expit
 
 from builders import histories_of_lengths, small_spec
 from holdfast.encoding import EncodingSpec
@@ -16,6 +17,7 @@ from holdfast.encoding.readouts import feature_names
 from holdfast.encoding.scaling import MAX_SCALED
 from holdfast.graph import TREES_DOMAIN, TREES_OPSET, check_graph
 from training.baselines import FeatureMatrix
+from training.baselines.buying import ParetoNbd
 from training.baselines.features import Categories
 from training.baselines.silence import fit_silence
 from training.baselines.trees import Boosted
@@ -129,6 +131,22 @@ def test_the_layer_of_silence_says_what_its_model_says(silence: Expert, scale: f
     assert np.ptp(found[:, 2]) > 1
     assert not found[:, 3:].any()
     assert silence.is_able(Questions.of(SPEC.schema)).tolist() == [True, True, True, False, False]
+
+
+@pytest.mark.parametrize("model", [(54.0, 400.0, 0.05, 0.1), (0.5, 8.0, 20.0, 8000.0), (0.001, 0.001, 5, 1)])
+def test_the_layer_of_silence_keeps_its_digits(silence: Expert, model: tuple[float, ...]) -> None:
+    """At the bounds of a fit; and alone a customer gets what all get together."""
+    fitted = ParetoNbd(**dict(zip(("r", "alpha", "s", "beta"), map(float, model), strict=True)))
+    models = tuple(replace(one, model=fitted) for one in silence.probability["churn"])
+    expert = replace(silence, probability={"churn": models})
+    features = features_of(400, seed=5)
+    features = replace(features, values=np.clip(features.values, -3, 3))
+    found, wanted = answers_of(SILENCE, expert, features)
+    np.testing.assert_allclose(expit(found[:, :3]), expit(wanted[:, :3]), atol=3e-4)
+    layer, ids = expert_layer(SILENCE, expert, SPEC), torch.from_numpy(features.ids)
+    values = torch.from_numpy(features.values)
+    alone = torch.cat([layer(values[row : row + 1], ids[row : row + 1]) for row in range(400)])
+    np.testing.assert_allclose(expit(alone.numpy()), expit(found), atol=2e-5)
 
 
 def test_the_layer_of_silence_takes_any_finite_input(silence: Expert) -> None:

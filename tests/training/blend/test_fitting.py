@@ -1,0 +1,57 @@
+"""Which experts a blend has, and what becomes of them when everything is fitted twice."""
+
+import logging
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from tasks import small_task, tiny_config
+
+from training.blend.experts import SILENCE, Expert
+from training.blend.fitting import fit_experts
+from training.blend.questions import Questions
+from training.fit_encoding import fit_encoding
+from training.labels import Labeller
+from training.task import Readouts, Task
+
+TASK = small_task(num_customers=80)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A company's own labels: whether a few customers left."""
+
+    customer: np.ndarray = field(default_factory=lambda: np.arange(3))
+    cutoff_us: np.ndarray = field(default_factory=lambda: np.arange(3))
+    values: dict[str, np.ndarray] = field(default_factory=lambda: {"churned": np.array([0.0, 1.0, 0.0])})
+
+
+def experts_of(task: Task) -> dict[str, Expert]:
+    """Fit all experts on the training cutoffs of the whole task."""
+    train: Readouts = TASK.readouts(TASK.fit_split)
+    spec = fit_encoding(
+        task.histories,
+        task.schema,
+        tiny_config().encoding,
+        customer=train.customer,
+        cutoff_us=train.cutoff_us,
+    )
+    return fit_experts(spec, task, train, tiny_config().blend, seed=0)
+
+
+def test_silence_has_an_expert_of_its_own() -> None:
+    """It answers every horizon of churn, and no amount."""
+    experts = experts_of(TASK)
+    assert list(experts) == ["trees", "linear", SILENCE]
+    questions = Questions.of(TASK.schema)
+    able = experts[SILENCE].is_able(questions)
+    assert able[questions.columns["churn"]].all()
+    assert not able[questions.columns["spend"]].any()
+
+
+def test_labels_of_a_company_are_no_silence(caplog: pytest.LogCaptureFixture) -> None:
+    """What a table calls churn need not be that nothing happens; a line says who is left out."""
+    own = replace(TASK, labeller=Labeller(TASK.histories, TASK.schema, table=Table()))
+    with caplog.at_level(logging.INFO, logger="training.blend.fitting"):
+        assert list(experts_of(own)) == ["trees", "linear"]
+    assert f"the blend does without {SILENCE}" in caplog.text
