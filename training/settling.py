@@ -103,8 +103,8 @@ def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> Optimise
     the customers and came to .966 of the best possible AUROC; in fewer steps 32 over 12,000 customers came
     to .974, 24 over 14,000 to .978 and 24 over 16,000 to .976 (one seed each). But a network needs steps to
     learn at all: after 24 over 3,000 customers, 281 steps, the validation loss was still falling. Fewer than
-    2,000, for whom 24 passes are fewer steps than the least of others, get just these: on validation of
-    four data sets that was better nearly everywhere (docs/comparison.md, few customers).
+    2,000, of whom 24 passes are fewer steps than the least of others, need no more than these, unless their
+    histories ask for more: on validation of four data sets that was better (docs/comparison.md).
     """
     num_histories = _num_histories(task, train)
     per_customer = np.unique(train.customer, return_counts=True)[1]
@@ -118,11 +118,11 @@ def settled_schedule(task: Task, config: FitConfig, train: Readouts) -> Optimise
         reason=f"{optimiser.passes:g} passes over the different histories of training",
     )
     visits = max(1, round(MOST_VISITS * num_customers / pool))
-    least, _ = optimiser.steps_range
-    if visits < least and optimiser.num_steps is None:
-        line = "few customers: %d passes over them are %d steps, fewer than the %d of optimiser.steps_range"
-        _log.info(line, MOST_VISITS, visits, least)
-        optimiser = replace(optimiser, steps_range=(visits, visits))
+    least, most = optimiser.steps_range
+    if max(visits, wanted.num) < least and optimiser.num_steps is None:
+        line = "few customers: at least %d steps, %d passes over them, not the %d of optimiser.steps_range"
+        _log.info(line, visits, MOST_VISITS, least)
+        optimiser = replace(optimiser, steps_range=(visits, most))
     borne = max(STEPS_OF_ANY_DATA, visits)
     if borne < wanted.num:
         reason = (

@@ -85,7 +85,7 @@ def test_few_customers_are_not_learned_by_heart(caplog: pytest.LogCaptureFixture
         steps = settled_schedule(TASK, replace(config, optimiser=optimiser), few).num_steps
     assert num < config.batching.pool_customers
     assert steps == 24
-    assert "24 passes over them are 24 steps, fewer than the 250" in caplog.text
+    assert "at least 24 steps, 24 passes over them, not the 250" in caplog.text
     given = replace(optimiser, num_steps=300)
     assert settled_schedule(TASK, replace(config, optimiser=given), few).num_steps == 300
 
