@@ -3,6 +3,7 @@
 It deliberately sees no label and no event after the last training cutoff.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,7 +95,8 @@ def fit_encoding(
         raise ConfigError(
             "cutoffs.train", int(cutoff_us.max(initial=0)), "no event lies before the last of them"
         )
-    event_type = _vocabulary(histories.event_type, sample, settings)
+    named = {name for target in schema.targets for name in target.event_types}
+    event_type = _vocabulary(histories.event_type, sample, settings, always=named)
     spec = EncodingSpec(
         schema=schema,
         max_events=settings.max_events,
@@ -132,14 +134,24 @@ def _sample_before(histories: Histories, until_us: int) -> Int64[ndarray, " row"
 
 
 def _vocabulary(
-    column: CodedColumn, sample: Int64[ndarray, " row"], settings: EncodingSettings
+    column: CodedColumn,
+    sample: Int64[ndarray, " row"],
+    settings: EncodingSettings,
+    *,
+    always: Collection[str] = (),
 ) -> Vocabulary:
-    """Keep the most frequent values, so that low ids are frequent ones and the order is stable."""
+    """Keep the most frequent values, so that low ids are frequent ones and the order is stable.
+
+    What targets ask about is kept however rare it is, as long as it is there at all.
+    """
     codes = _taken(column.codes, sample)
     counts = np.bincount(codes[codes >= 0], minlength=len(column.dictionary))
     values = np.array(column.dictionary.values, dtype=object)
-    order = np.lexsort((np.arange(len(counts)), -counts))[: settings.max_categories]
-    kept = order[counts[order] >= settings.min_count]
+    order = np.lexsort((np.arange(len(counts)), -counts))
+    is_named = np.isin(values, list(always)) & (counts > 0)
+    is_common = counts >= settings.min_count
+    is_common[order[settings.max_categories :]] = False
+    kept = order[(is_common | is_named)[order]]
     return Vocabulary(values=tuple(values[kept].tolist()))
 
 

@@ -54,6 +54,20 @@ def test_the_spec_survives_json_to_the_last_bit() -> None:
     assert again == spec
 
 
+def test_what_targets_ask_about_is_known_however_rare() -> None:
+    """One return in all of training: no vocabulary without it, however choosy; a type nobody had is none."""
+    histories = random_histories(np.random.default_rng(4), 60)
+    names = list(histories.event_type.dictionary.values)
+    rare, common = names.index("return"), names.index("visit")
+    codes = np.where(histories.event_type.codes == rare, common, histories.event_type.codes).astype(np.int32)
+    none = replace(histories, event_type=replace(histories.event_type, codes=codes.copy()))
+    codes[np.flatnonzero(histories.occurred_at_us <= CUT_US)[0]] = rare
+    one = replace(histories, event_type=replace(histories.event_type, codes=codes))
+    assert "return" in fitted(one).event_type.values
+    assert "return" in fitted(one, max_categories=1).event_type.values
+    assert "return" not in fitted(none).event_type.values
+
+
 def test_edges_are_distinct_in_float32() -> None:
     """Quantiles that coincide in float32 would divide by zero; constant columns get no bins."""
     histories = random_histories(np.random.default_rng(2), 60)
@@ -79,7 +93,7 @@ def test_rare_values_are_unknown_and_frequent_ones_come_first() -> None:
     codes = np.full(len(histories.occurred_at_us), 2, dtype=np.int32)
     codes[histories.occurred_at_us <= CUT_US] = 2
     early = np.flatnonzero(histories.occurred_at_us <= CUT_US)
-    codes[early[:1]] = 0
+    codes[early[:1]] = 3
     codes[early[1:9]] = 1
     spec = fitted(replace(histories, event_type=replace(histories.event_type, codes=codes)))
     assert spec.event_type.values == ("visit", "return")
