@@ -23,6 +23,9 @@ from serving.outputs import RowsOf
 from serving.plan import Run, RunPlan
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+# TF32 keeps ten bits of what is multiplied: too few where logs are subtracted from each other.
+PROVIDER_OPTIONS = {PROVIDERS["cuda"]: {"use_tf32": "0"}}
 """ONNX Runtime's names of what can run a graph."""
 
 MAX_PADDED_TOGETHER = 16_384
@@ -286,9 +289,7 @@ def open_session(model: bytes, *, provider: str = "cpu") -> ort.InferenceSession
     options.use_deterministic_compute = True
     # 3: errors. Its warnings are about the graph's form, and they go to stderr past our logging.
     options.log_severity_level = 3
-    # Ten bits of a product are too few where logs are subtracted from each other.
-    settings = [{"use_tf32": "0"}] if wanted == PROVIDERS["cuda"] else [{}]
-    chosen = list(dict.fromkeys([wanted, PROVIDERS["cpu"]]))
-    settings += [{}] * (len(chosen) - 1)
     # What a provider has no kernel for falls to the CPU.
-    return ort.InferenceSession(model, options, providers=chosen, provider_options=settings)
+    chosen = dict.fromkeys([wanted, PROVIDERS["cpu"]])
+    providers = [(name, PROVIDER_OPTIONS.get(name, {})) for name in chosen]
+    return ort.InferenceSession(model, options, providers=providers)

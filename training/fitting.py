@@ -17,7 +17,6 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from training.blend.fitting import finish
-from training.blend.questions import Questions
 from training.compiled import CompiledLosses
 from training.fit_config import FitConfig
 from training.fit_encoding import fit_encoding
@@ -98,16 +97,7 @@ def fit(
     final = fit_once(replace(task, fit_on="refit"), folder)
     if final.blend is None or weighed.blend is None:
         return replace(final, blend=None)
-    # Weights are of those that had something to learn from then, and answer what they answered.
-    questions = Questions.of(task.schema)
-    experts = {
-        name: final.blend.experts[name]
-        if name in final.blend.experts
-        and (final.blend.experts[name].is_able(questions) >= own.is_able(questions)).all()
-        else own
-        for name, own in weighed.blend.experts.items()
-    }
-    return replace(final, blend=replace(final.blend, experts=experts, weights=weighed.blend.weights))
+    return replace(final, blend=final.blend.weighed_as(weighed.blend, task.schema))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

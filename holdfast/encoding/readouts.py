@@ -93,9 +93,11 @@ def raw_readouts(
     raw = np.empty((num, first_attribute + 2 * len(names)))
     ids = np.empty((num, num_last + len(spec.schema.categorical_attributes)), dtype=np.int64)
     type_ids = spec.event_type.table(histories.event_type.dictionary)
+    event_us = np.ascontiguousarray(histories.occurred_at_us)
+    event_types = np.ascontiguousarray(histories.event_type.codes)
     _write_histories(
-        np.ascontiguousarray(histories.occurred_at_us),
-        np.ascontiguousarray(histories.event_type.codes),
+        event_us,
+        event_types,
         numeric,
         cutoff_us,
         windows.begins,
@@ -110,8 +112,8 @@ def raw_readouts(
         ids,
     )
     _write_returns(
-        np.ascontiguousarray(histories.occurred_at_us),
-        np.ascontiguousarray(histories.event_type.codes),
+        event_us,
+        event_types,
         cutoff_us,
         windows.start,
         windows.end,

@@ -117,8 +117,8 @@ def fit_buy_till_you_die(
     Returns:
         The fitted models; None where no target is of a kind that they answer, or nobody bought twice.
     """
-    buying = fit_repeat_buying(BUYING_MODELS[name], histories, spec, until_us=until_us, seed=seed)
     customer, awaited = _sampled(histories, until_us, seed), _awaited(spec.schema)
+    buying = _fitted_buying(BUYING_MODELS[name], histories, spec, customer, until_us)
     value: dict[str, GammaGamma] = {}
     for target in spec.schema.targets:
         if awaited.get(target.name) in buying:
@@ -141,10 +141,15 @@ def fit_repeat_buying(
     Returns:
         Without targets whose events nobody had on two days.
     """
-    customer = _sampled(histories, until_us, seed)
-    if not len(customer):
-        return {}
+    return _fitted_buying(kind, histories, spec, _sampled(histories, until_us, seed), until_us)
+
+
+def _fitted_buying(
+    kind: BuyingKind, histories: Histories, spec: EncodingSpec, customer: ndarray, until_us: int
+) -> dict[str, Buying]:
     buying: dict[str, Buying] = {}
+    if not len(customer):
+        return buying
     for target in spec.schema.silences:
         times = _times(histories, spec, target, customer, until_us)
         if times[0].any():

@@ -4,7 +4,7 @@ It deliberately does not hold the sequence model, which stands without it too.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -31,6 +31,19 @@ class FittedBlend:
     experts: Mapping[str, Expert]
     weights: BlendWeights
     calibration: Calibration
+
+    def weighed_as(self, weighed: "FittedBlend", schema: Schema) -> "FittedBlend":
+        """Return this blend, fitted later, with the weights of one that could be weighed on a window.
+
+        The weights are of the experts that had something to learn from then. One that no longer answers
+        all that it answered stays as it was then.
+        """
+        questions = Questions.of(schema)
+        experts = {}
+        for name, then in weighed.experts.items():
+            now = self.experts.get(name, then)
+            experts[name] = now if (now.is_able(questions) >= then.is_able(questions)).all() else then
+        return replace(self, experts=experts, weights=weighed.weights)
 
     def predictions(self, schema: Schema, features: FeatureMatrix) -> dict[str, Predictions]:
         """Return what every expert says alone."""

@@ -61,8 +61,7 @@ class Packing:
         """Lay out rows in parts of like length, for what cannot do without rows.
 
         A part holds the rows that are longer than two thirds of its longest one; the last one those
-        without any event as well. More parts pad less and start more often: halves and three quarters took
-        longer.
+        without any event as well. More parts would pad less and start more often.
         """
         shapes: list[tuple[int, int]] = []
         begin = 0

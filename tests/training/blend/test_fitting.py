@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from tasks import small_task, tiny_config
 
-from training.blend.experts import SILENCE, Expert
+from training.blend.blend import FittedBlend
+from training.blend.experts import SILENCE, Expert, silence_expert
 from training.blend.fitting import fit_experts
 from training.blend.questions import Questions
+from training.blend.weights import equal_weights
+from training.calibration import Calibration
 from training.fit_encoding import fit_encoding
 from training.labels import Labeller
 from training.task import Readouts, Task
@@ -55,3 +58,21 @@ def test_labels_of_a_company_are_no_silence(caplog: pytest.LogCaptureFixture) ->
     with caplog.at_level(logging.INFO, logger="training.blend.fitting"):
         assert list(experts_of(own)) == ["trees", "linear"]
     assert f"the blend does without {SILENCE}" in caplog.text
+
+
+def test_weights_found_then_go_with_the_experts_of_then() -> None:
+    """A later fit takes their place, unless it answers less; who was not weighed is left out."""
+    experts, questions = experts_of(TASK), Questions.of(TASK.schema)
+    silent = silence_expert(TASK.schema, {})
+    able = np.ones((1 + len(experts), len(questions)), dtype=bool)
+    weights = equal_weights(questions, able)
+    then = FittedBlend(experts=experts, weights=weights, calibration=Calibration())
+    others = equal_weights(questions, able[:-1])
+    later = {"trees": experts["linear"], SILENCE: silent, "unweighed": experts["trees"]}
+    now = FittedBlend(experts=later, weights=others, calibration=Calibration())
+    merged = now.weighed_as(then, TASK.schema)
+    assert merged.weights is weights
+    assert list(merged.experts) == list(experts)
+    assert merged.experts["trees"] is later["trees"]
+    assert merged.experts["linear"] is experts["linear"]
+    assert merged.experts[SILENCE] is experts[SILENCE]
