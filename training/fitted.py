@@ -19,7 +19,7 @@ from training.model import ModelConfig, RawOutputs, SequenceModel, TargetScales
 from training.outcomes import Predictions
 from training.whole_file import save_whole
 
-FORM = 3
+FORM = 4
 FILE_NAME = "model.pt"
 
 

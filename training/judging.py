@@ -18,7 +18,7 @@ from holdfast.encoding import EncodingSpec
 from holdfast.errors import ConfigError, DataError
 from holdfast.schema import Schema
 from training.baselines import BASELINE_NAMES, BUYING_MODELS, fit_baseline, fit_buy_till_you_die
-from training.blend.experts import SILENCE
+from training.baselines.repeat_buying import PARETO_NBD
 from training.blend.fitting import expert_readouts
 from training.blend.questions import Questions
 from training.calibration import calibrated
@@ -196,7 +196,9 @@ def model_predictions(fitted: FittedModel, task: Task, readouts: Readouts) -> di
     # Who answers some of the targets only is no model to compare with.
     questions, experts = Questions.of(task.schema), fitted.blend.experts
     shown = {
-        name: own for name, own in said.items() if name != SILENCE or experts[name].is_able(questions).all()
+        name: own
+        for name, own in said.items()
+        if name != PARETO_NBD or experts[name].is_able(questions).all()
     }
     return {BLEND: predictions_from(fitted.joined(raw, said), task.schema, levels)} | alone | shown
 

@@ -4,15 +4,16 @@ They deliberately know no tensors: a matrix of readout features with names goes 
 models of repeat buying the purchases of a history, and predictions in the form of
 :mod:`training.outcomes` come out.
 
-    features    the matrix
-    single      what fits one horizon or one amount
-    recency     how long ago the last event was, and nothing else
-    linear      logistic and Tweedie regression
-    trees       gradient-boosted trees
-    targetwise  one of them for every target and horizon
-    purchases   how often, since when and for how much somebody bought
-    buying      BG/NBD, Pareto/NBD and Gamma-Gamma
-    btyd        one of the former with the latter, for the targets that they answer
+    features       the matrix
+    single         what fits one horizon or one amount
+    recency        how long ago the last event was, and nothing else
+    linear         logistic and Tweedie regression
+    trees          gradient-boosted trees
+    targetwise     one of them for every target and horizon
+    purchases      how often, since when and for how much somebody bought
+    buying         BG/NBD, Pareto/NBD and Gamma-Gamma
+    btyd           one of the former with the latter, for the targets that they answer
+    repeat_buying  the same on readout features, for the blend
 """
 
 from training.baselines.btyd import BUYING_MODELS, BuyTillYouDie, fit_buy_till_you_die

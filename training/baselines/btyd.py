@@ -117,7 +117,7 @@ def fit_buy_till_you_die(
     Returns:
         The fitted models; None where no target is of a kind that they answer, or nobody bought twice.
     """
-    customer, awaited = _sampled(histories, until_us, seed), _awaited(spec.schema)
+    customer, awaited = sampled_customers(histories, until_us, seed), _awaited(spec.schema)
     buying = _fitted_buying(BUYING_MODELS[name], histories, spec, customer, until_us)
     value: dict[str, GammaGamma] = {}
     for target in spec.schema.targets:
@@ -133,15 +133,18 @@ def fit_buy_till_you_die(
     )
 
 
-def fit_repeat_buying(
-    kind: BuyingKind, histories: Histories, spec: EncodingSpec, *, until_us: int, seed: int
-) -> dict[str, Buying]:
-    """Fit repeat buying alone, by target that awaits silence; see :func:`fit_buy_till_you_die`.
+def sampled_customers(histories: Histories, until_us: int, seed: int) -> Int64[ndarray, " customer"]:
+    """Return customers with an event up to a time, some of them where there are very many.
 
-    Returns:
-        Without targets whose events nobody had on two days.
+    Args:
+        histories: All customers.
+        until_us: The last instant that training may see.
+        seed: Of the sample.
     """
-    return _fitted_buying(kind, histories, spec, _sampled(histories, until_us, seed), until_us)
+    customer = np.concatenate([_begun(histories, part, until_us) for part in customers_in_parts(histories)])
+    if len(customer) > MOST_CUSTOMERS:
+        customer = np.sort(np.random.default_rng([seed, 6]).choice(customer, MOST_CUSTOMERS, replace=False))
+    return customer
 
 
 def _fitted_buying(
@@ -204,14 +207,6 @@ def _values(
         parts.append((purchases.num_repeat[mean > 0] + 1.0, mean[mean > 0]))
     num, mean = (np.concatenate(column) for column in zip(*parts, strict=True))
     return num, mean
-
-
-def _sampled(histories: Histories, until_us: int, seed: int) -> Int64[ndarray, " customer"]:
-    """Return customers with an event up to a time, some of them where there are very many."""
-    customer = np.concatenate([_begun(histories, part, until_us) for part in customers_in_parts(histories)])
-    if len(customer) > MOST_CUSTOMERS:
-        customer = np.sort(np.random.default_rng([seed, 6]).choice(customer, MOST_CUSTOMERS, replace=False))
-    return customer
 
 
 def _begun(histories: Histories, customers: ndarray, until_us: int) -> Int64[ndarray, " customer"]:

@@ -239,7 +239,11 @@ class GammaGamma:
 
     def expected_value(self, num: ndarray, mean: ndarray) -> ndarray:
         """Return the expected value of a purchase: between the customer's mean and everybody's."""
-        return self.p * (self.gamma + num * mean) / (self.p * num + self.q - 1.0)
+        return self.expected_after(num, num * mean)
+
+    def expected_after(self, num: ndarray, total: ndarray) -> ndarray:
+        """Return the same of purchases that brought ``total`` together."""
+        return self.p * (self.gamma + total) / (self.p * num + self.q - 1.0)
 
 
 BuyingKind = type[BgNbd] | type[ParetoNbd]

@@ -15,20 +15,17 @@ from holdfast.schema import Schema
 from training.baselines import Baseline, fit_baseline
 from training.baselines.features import FeatureMatrix
 from training.baselines.linear import LinearAmount, LinearProbability
-from training.baselines.silence import SilenceProbability
+from training.baselines.repeat_buying import PARETO_NBD, RepeatAmount, RepeatBuying, SilenceProbability
 from training.baselines.single import ConstantAmount, ConstantProbability
 from training.baselines.trees import TreesAmount, TreesProbability
 from training.blend.questions import Questions
 from training.outcomes import Outcomes
 
-SILENCE = "pareto_nbd"
-"""The expert that answers how probable silence is, and nothing else."""
-
-EXPERTS = ("trees", "linear", SILENCE)
+EXPERTS = ("trees", "linear", PARETO_NBD)
 """The baselines that have a form in the exported graph."""
 
 ProbabilityExpert = TreesProbability | LinearProbability | SilenceProbability | ConstantProbability
-AmountExpert = TreesAmount | LinearAmount | ConstantAmount
+AmountExpert = TreesAmount | LinearAmount | RepeatAmount | ConstantAmount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +90,19 @@ _NO_PROBABILITY, _NO_AMOUNT = ConstantProbability(probability=0.5), ConstantAmou
 """Where an expert has nothing to say; no weight lets anybody hear it."""
 
 
-def silence_expert(schema: Schema, models: Mapping[str, tuple[SilenceProbability, ...]]) -> Expert:
-    """Return models of silence (:func:`training.baselines.silence.fit_silence`) as an expert."""
+def buying_expert(schema: Schema, buying: RepeatBuying) -> Expert:
+    """Return what :func:`training.baselines.repeat_buying.fit_repeat_buying` fitted as an expert."""
     timed = {target.name: target for target in schema.targets if target.kind == "time_to_event"}
     return Expert(
         probability={
-            name: models.get(name, (_NO_PROBABILITY,) * len(target.horizons_days))
+            name: buying.probability.get(name, (_NO_PROBABILITY,) * len(target.horizons_days))
             for name, target in timed.items()
         },
-        amount={target.name: _NO_AMOUNT for target in schema.targets if target.name not in timed},
+        amount={
+            target.name: buying.amount.get(target.name, _NO_AMOUNT)
+            for target in schema.targets
+            if target.name not in timed
+        },
     )
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from holdfast.encoding import EncodingSpec
-from training.baselines.silence import fit_silence
+from training.baselines.repeat_buying import PARETO_NBD, RepeatBuying, fit_repeat_buying
 from training.blend.blend import FittedBlend
-from training.blend.experts import SILENCE, BlendConfig, Expert, fit_expert, silence_expert
+from training.blend.experts import BlendConfig, Expert, buying_expert, fit_expert
 from training.blend.joined import blended, sequence_answers
 from training.blend.questions import Questions
 from training.blend.weights import Judged, equal_weights, fit_weights
@@ -79,16 +79,25 @@ def fit_experts(
     threads = torch.get_num_threads()
     experts: dict[str, Expert] = {}
     for name in config.experts:
-        if name != SILENCE:
+        if name != PARETO_NBD:
             experts[name] = fit_expert(name, task.schema, features, outcomes, seed=seed, threads=threads)
             continue
-        until_us, own = task.fit_split.observed_until_us, task.labeller.answered_by_table
-        found = fit_silence(task.histories, spec, until_us=until_us, seed=seed)
-        if models := {target: of_target for target, of_target in found.items() if target not in own}:
-            experts[name] = silence_expert(task.schema, models)
+        buying = _repeat_buying(spec, task, seed=seed)
+        if buying.probability or buying.amount:
+            experts[name] = buying_expert(task.schema, buying)
         else:
             _log.info("the blend does without %s: no target is a silence after repeated events", name)
     return experts
+
+
+def _repeat_buying(spec: EncodingSpec, task: Task, *, seed: int) -> RepeatBuying:
+    """Fit it, and leave out what a company labels itself: that need not be silence, nor a sum."""
+    until_us, own = task.fit_split.observed_until_us, task.labeller.answered_by_table
+    found = fit_repeat_buying(task.histories, spec, until_us=until_us, seed=seed)
+    return RepeatBuying(
+        probability={name: models for name, models in found.probability.items() if name not in own},
+        amount={name: model for name, model in found.amount.items() if name not in own},
+    )
 
 
 def expert_readouts(train: Readouts, *, seed: int) -> Readouts:

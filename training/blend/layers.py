@@ -16,12 +16,13 @@ from torch.nn import functional as F
 from holdfast.encoding import EncodingSpec
 from holdfast.graph import TREES_DOMAIN, TREES_OPSET
 from training.baselines.linear import MOST_STANDARD_DEVIATIONS, LinearAmount, LinearProbability
+from training.baselines.repeat_buying import PARETO_NBD
 from training.baselines.single import ConstantProbability
 from training.baselines.trees import Boosted, TreesAmount, TreesProbability
-from training.blend.experts import SILENCE, AmountExpert, Expert, ProbabilityExpert
+from training.blend.buying_layer import BuyingLayer
+from training.blend.experts import AmountExpert, Expert, ProbabilityExpert
 from training.blend.fixed import fixed
 from training.blend.questions import MAX_LOGIT, Questions, is_survival
-from training.blend.silence_layer import SilenceLayer
 from training.blend.tree_arrays import TreeArrays
 
 MARK = "tree_roots"
@@ -42,7 +43,7 @@ def expert_layer(name: str, expert: Expert, spec: EncodingSpec) -> nn.Module:
         A module of readout values ``[batch, feature]`` and ids ``[batch, column]``, which gives
         ``[batch, question]`` as :class:`training.blend.questions.Questions` numbers them.
     """
-    return {"trees": TreeLayer, "linear": LinearLayer, SILENCE: SilenceLayer}[name](expert, spec)
+    return {"trees": TreeLayer, "linear": LinearLayer, PARETO_NBD: BuyingLayer}[name](expert, spec)
 
 
 class TreeLayer(nn.Module):

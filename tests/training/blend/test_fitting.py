@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from tasks import small_task, tiny_config
 
+from training.baselines.repeat_buying import PARETO_NBD, RepeatBuying
 from training.blend.blend import FittedBlend
-from training.blend.experts import SILENCE, Expert, silence_expert
+from training.blend.experts import Expert, buying_expert
 from training.blend.fitting import fit_experts
 from training.blend.questions import Questions
 from training.blend.weights import equal_weights
@@ -42,12 +43,12 @@ def experts_of(task: Task) -> dict[str, Expert]:
     return fit_experts(spec, task, train, tiny_config().blend, seed=0)
 
 
-def test_silence_has_an_expert_of_its_own() -> None:
-    """It answers every horizon of churn, and no amount."""
+def test_repeat_buying_has_an_expert_of_its_own() -> None:
+    """It answers every horizon of churn; not what is spent, since events of any other kind have amounts here."""
     experts = experts_of(TASK)
-    assert list(experts) == ["trees", "linear", SILENCE]
+    assert list(experts) == ["trees", "linear", PARETO_NBD]
     questions = Questions.of(TASK.schema)
-    able = experts[SILENCE].is_able(questions)
+    able = experts[PARETO_NBD].is_able(questions)
     assert able[questions.columns["churn"]].all()
     assert not able[questions.columns["spend"]].any()
 
@@ -57,22 +58,22 @@ def test_labels_of_a_company_are_no_silence(caplog: pytest.LogCaptureFixture) ->
     own = replace(TASK, labeller=Labeller(TASK.histories, TASK.schema, table=Table()))
     with caplog.at_level(logging.INFO, logger="training.blend.fitting"):
         assert list(experts_of(own)) == ["trees", "linear"]
-    assert f"the blend does without {SILENCE}" in caplog.text
+    assert f"the blend does without {PARETO_NBD}" in caplog.text
 
 
 def test_weights_found_then_go_with_the_experts_of_then() -> None:
     """A later fit takes their place, unless it answers less; who was not weighed is left out."""
     experts, questions = experts_of(TASK), Questions.of(TASK.schema)
-    silent = silence_expert(TASK.schema, {})
+    silent = buying_expert(TASK.schema, RepeatBuying())
     able = np.ones((1 + len(experts), len(questions)), dtype=bool)
     weights = equal_weights(questions, able)
     then = FittedBlend(experts=experts, weights=weights, calibration=Calibration())
     others = equal_weights(questions, able[:-1])
-    later = {"trees": experts["linear"], SILENCE: silent, "unweighed": experts["trees"]}
+    later = {"trees": experts["linear"], PARETO_NBD: silent, "unweighed": experts["trees"]}
     now = FittedBlend(experts=later, weights=others, calibration=Calibration())
     merged = now.weighed_as(then, TASK.schema)
     assert merged.weights is weights
     assert list(merged.experts) == list(experts)
     assert merged.experts["trees"] is later["trees"]
     assert merged.experts["linear"] is experts["linear"]
-    assert merged.experts[SILENCE] is experts[SILENCE]
+    assert merged.experts[PARETO_NBD] is experts[PARETO_NBD]

@@ -14,13 +14,13 @@ from holdfast.schema import MICROSECONDS_PER_DAY
 from training.baselines.btyd import fit_buy_till_you_die
 from training.baselines.buying import ParetoNbd, no_purchase_probability
 from training.baselines.features import FeatureMatrix
-from training.baselines.silence import fit_silence
+from training.baselines.repeat_buying import RepeatBuying, fit_repeat_buying
 
 HISTORIES = histories_of_lengths(np.random.default_rng(3), np.arange(80) % 24, span_days=300)
 UNTIL_US = int(HISTORIES.occurred_at_us.max())
 # Every event counts, so that no event type is unknown to one of both.
 SCHEMA = small_spec().schema
-ANY = replace(SCHEMA, targets=(replace(SCHEMA.targets[0], event_types=()), *SCHEMA.targets[1:]))
+ANY = replace(SCHEMA, targets=tuple(replace(target, event_types=()) for target in SCHEMA.targets))
 SPEC = small_spec(schema=ANY)
 
 
@@ -37,12 +37,29 @@ def test_features_tell_all_that_a_history_does() -> None:
         names=feature_names(SPEC),
         ids=np.zeros((len(raw), 0), dtype=np.int64),
     )
-    models = fit_silence(HISTORIES, SPEC, until_us=UNTIL_US, seed=0)["churn"]
-    found = np.stack([model.predict(features) for model in models], axis=1)
+    models = fit_repeat_buying(HISTORIES, SPEC, until_us=UNTIL_US, seed=0)
+    found = np.stack([model.predict(features) for model in models.probability["churn"]], axis=1)
     baseline = fit_buy_till_you_die("pareto_nbd", HISTORIES, SPEC, until_us=UNTIL_US, seed=0)
     assert baseline is not None
-    wanted = baseline.predict(HISTORIES, customer=customer, cutoff_us=cutoff_us).probability["churn"]
-    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    wanted = baseline.predict(HISTORIES, customer=customer, cutoff_us=cutoff_us)
+    np.testing.assert_allclose(found, wanted.probability["churn"], atol=1e-4)
+    amounts = models.amount["spend"].predict(features).expected
+    np.testing.assert_allclose(amounts, wanted.expected["spend"], rtol=1e-3)
+
+
+def test_an_amount_that_other_events_have_too_is_left_to_others() -> None:
+    """The sum over a history, which the features tell, is none of the target's own events then."""
+    target = replace(ANY.targets[1], event_types=("purchase",))
+    awaited = replace(ANY.targets[0], event_types=("purchase",))
+    spec = small_spec(schema=replace(ANY, targets=(awaited, target, *ANY.targets[2:])))
+    mixed = fit_repeat_buying(HISTORIES, spec, until_us=UNTIL_US, seed=0)
+    assert mixed.probability
+    assert not mixed.amount
+    codes = HISTORIES.event_type.codes
+    bare = codes != HISTORIES.event_type.dictionary.values.index("purchase")
+    amounts = np.where(bare, np.float32(np.nan), HISTORIES.numeric["amount"])
+    alone = replace(HISTORIES, numeric={**HISTORIES.numeric, "amount": amounts})
+    assert fit_repeat_buying(alone, spec, until_us=UNTIL_US, seed=0).amount
 
 
 @pytest.mark.parametrize(
@@ -69,5 +86,5 @@ def test_the_odds_of_silence_are_those_of_the_likelihoods(model: ParetoNbd, hori
 def test_who_awaits_no_silence_has_no_model() -> None:
     """Nor has a target whose events nobody had on two days."""
     event = replace(SCHEMA, targets=(replace(SCHEMA.targets[0], form="event"), *SCHEMA.targets[1:]))
-    assert fit_silence(HISTORIES, small_spec(schema=event), until_us=UNTIL_US, seed=0) == {}
-    assert fit_silence(HISTORIES, SPEC, until_us=START_US - 1, seed=0) == {}
+    assert fit_repeat_buying(HISTORIES, small_spec(schema=event), until_us=UNTIL_US, seed=0) == RepeatBuying()
+    assert fit_repeat_buying(HISTORIES, SPEC, until_us=START_US - 1, seed=0) == RepeatBuying()
