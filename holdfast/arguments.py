@@ -24,6 +24,11 @@ def check_text(name: str, value: object, *, limit: str) -> None:
     """
     if not isinstance(value, str):
         raise ConfigError(name, value, limit)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        # Half of a surrogate pair is text to Python alone.
+        raise ConfigError(name, value, f"{limit}, in valid Unicode") from error
 
 
 def check_whole(name: str, value: Any, *, least: int, most: int = LARGEST) -> None:

@@ -34,7 +34,7 @@ def open_channels(
     target: str,
     num: int,
     *,
-    credentials: grpc.ChannelCredentials | None,
+    credentials: object,
     insecure: Callable[..., ChannelT],
     secure: Callable[..., ChannelT],
 ) -> list[ChannelT]:
@@ -55,6 +55,9 @@ def open_channels(
     if not target:
         raise ConfigError("target", target, limit)
     check_whole("num_channels", num, least=1, most=MAX_CHANNELS)
+    if not isinstance(credentials, grpc.ChannelCredentials | None):
+        limit = "it must be what grpc.ssl_channel_credentials() or the like gives"
+        raise ConfigError("credentials", type(credentials).__name__, limit)
     options = CHANNEL_OPTIONS if num == 1 else (*CHANNEL_OPTIONS, _OWN_CONNECTION)
     if credentials is None:
         return [insecure(target, options=options) for _ in range(num)]

@@ -5,6 +5,7 @@ decide alike stands in :mod:`holdfast.calls`, :mod:`holdfast.channels` and :mod:
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -18,6 +19,7 @@ from holdfast.channels import Balance, open_channels
 from holdfast.description import ModelDescription, read_model
 from holdfast.errors import ServiceError
 from holdfast.results import CustomerResult, read_response
+from holdfast.retries import closed_error
 from holdfast.tables import read_tables
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
@@ -70,6 +72,7 @@ class ScoringClient:
         self._stubs = [ScoringServiceStub(channel) for channel in self._channels]  # type: ignore[no-untyped-call]
         self._balance = Balance(num_channels)
         self._description: ModelDescription | None = None
+        self._closed = threading.Event()
 
     def model(self) -> ModelDescription:
         """Ask what the server has, and remember it.
@@ -157,17 +160,21 @@ class ScoringClient:
     def _call(self, method: str, request: Any, until: float | None) -> Any:
         tries = self._manners.tries(until)
         compression = self._manners.compression(request)
-        while True:
+        while not self._closed.is_set():
             try:
                 with self._balance.place() as index:
                     call = getattr(self._stubs[index], method)
                     return call(request, timeout=tries.seconds_left(), compression=compression)
             except grpc.RpcError as error:
+                if self._closed.is_set():
+                    raise closed_error() from error
                 wait_seconds = tries.wait_after(error)
             time.sleep(wait_seconds)
+        raise closed_error()
 
     def close(self) -> None:
-        """Close the channels; calls in flight end with an error."""
+        """Close the channels; calls in flight, and any later ones, end with a ServiceError."""
+        self._closed.set()
         for channel in self._channels:
             channel.close()
 
@@ -227,6 +234,7 @@ class AsyncScoringClient:
         self._balance = Balance(num_channels)
         self._max_concurrent_requests = max_concurrent_requests
         self._description: ModelDescription | None = None
+        self._closed = threading.Event()
 
     async def model(self) -> ModelDescription:
         """Ask what the server has; see :meth:`ScoringClient.model`."""
@@ -284,14 +292,22 @@ class AsyncScoringClient:
     async def _call(self, method: str, request: Any, until: float | None) -> Any:
         tries = self._manners.tries(until)
         compression = self._manners.compression(request)
-        while True:
+        while not self._closed.is_set():
             try:
                 with self._balance.place() as index:
                     call = getattr(self._stubs[index], method)
                     return await call(request, timeout=tries.seconds_left(), compression=compression)
             except grpc.aio.AioRpcError as error:
+                if self._closed.is_set():
+                    raise closed_error() from error
                 wait_seconds = tries.wait_after(error)
+            except asyncio.CancelledError as error:
+                # A channel that closes cancels its calls, and nobody has cancelled the task that waits.
+                if self._closed.is_set() and not _is_cancelled():
+                    raise closed_error() from error
+                raise
             await asyncio.sleep(wait_seconds)
+        raise closed_error()
 
     async def _score_all(
         self, requests: Iterator[tuple[pb.ScoreRequest, Sequence[Any]]], until: float | None
@@ -320,7 +336,8 @@ class AsyncScoringClient:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close the channels; calls in flight end with an error."""
+        """Close the channels; calls in flight, and any later ones, end with a ServiceError."""
+        self._closed.set()
         for channel in self._channels:
             await channel.close()
 
@@ -331,3 +348,9 @@ class AsyncScoringClient:
     async def __aexit__(self, *_: object) -> None:
         """Close the channels."""
         await self.close()
+
+
+def _is_cancelled() -> bool:
+    """Say whether somebody wants the task at hand to end."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -6,6 +6,7 @@ what they can do. It does not know what a column means either.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta, tzinfo
 from decimal import Decimal
 from itertools import chain
@@ -45,6 +46,9 @@ def columns_of(table: Any, *, where: str, order: Sequence[str]) -> Mapping[str, 
     if isinstance(table, Mapping):
         columns: dict[str, Any] = {str(name): column for name, column in table.items()}
     elif hasattr(table, "column_names"):
+        twice = sorted({name for name in table.column_names if list(table.column_names).count(name) > 1})
+        if twice:
+            raise DataError(where, twice, "every column must stand once")
         columns = {name: table[name] for name in table.column_names}
     elif hasattr(table, "collect_schema") and not hasattr(table, "rows"):
         raise DataError(where, type(table).__name__, "it must be a table: collect a lazy one first")
@@ -57,7 +61,8 @@ def columns_of(table: Any, *, where: str, order: Sequence[str]) -> Mapping[str, 
     for name, column in columns.items():
         # pandas gives a table for a name that stands twice.
         is_flat = hasattr(column, "__len__") and len(getattr(column, "shape", (0,))) == 1
-        if not is_flat or isinstance(column, str | bytes | Mapping):
+        # A set has no order, and so no rows.
+        if not is_flat or isinstance(column, str | bytes | Mapping | AbstractSet):
             shown = getattr(column, "shape", column)
             raise DataError(f"{where}.{name}", shown, "it must be one column of values")
     lengths = {name: len(column) for name, column in columns.items()}
@@ -148,7 +153,8 @@ def numbers_of(column: Any, *, where: str) -> Float32[ndarray, " row"]:
         DataError: A value is no number; the message names the row.
     """
     array = _array_of(column)
-    if array.dtype.kind not in "fiub":
+    # A structure is laid out as several columns.
+    if array.dtype.kind not in "fiub" or array.ndim != 1:
         values = values_of(column)
         array = np.full(len(values), np.nan)
         for row, value in enumerate(values):
@@ -192,11 +198,12 @@ def times_of(
     if array.dtype.kind == "i" or (array.dtype.kind == "u" and (array <= _INT64.max).all()):
         return array.astype(np.int64)
     if array.dtype.kind == "M" and (zone is UTC or _has_zone(column)):
-        times, is_missing = array.astype("datetime64[us]").astype(np.int64), np.isnat(array)
+        times, is_missing = _in_microseconds(array, where=where).astype(np.int64), np.isnat(array)
     elif array.dtype.kind == "M" and zone is None:
         raise DataError(where, str(array.dtype), _NAIVE_LIMIT)
     else:
-        values = array.astype("datetime64[us]").tolist() if array.dtype.kind == "M" else values_of(column)
+        is_array = array.dtype.kind == "M"
+        values = _in_microseconds(array, where=where).tolist() if is_array else values_of(column)
         times = np.zeros(len(values), dtype=np.int64)
         is_missing = np.fromiter(map(_is_missing, values), dtype=bool, count=len(values))
         for row in np.flatnonzero(~is_missing):
@@ -206,6 +213,22 @@ def times_of(
             raise DataError(f"{where}[{np.argmax(is_missing)}]", None, _NEEDED_LIMIT)
         times[is_missing] = missing_us
     return times
+
+
+def _in_microseconds(array: ndarray, *, where: str) -> ndarray:
+    """Return datetimes in microseconds; NumPy lets what they cannot hold come round to another date.
+
+    Raises:
+        DataError: A time lies too far away; the message names the row.
+    """
+    found = array.astype("datetime64[us]")
+    is_other = (found.astype(array.dtype) != array) & ~np.isnat(array)
+    # What was finer than microseconds has lost its end; that is no other date.
+    is_other &= np.abs(array.astype("datetime64[D]") - found.astype("datetime64[D]")) > np.timedelta64(0, "D")
+    if is_other.any():
+        row = int(np.argmax(is_other))
+        raise DataError(f"{where}[{row}]", str(array[row]), _TIME_LIMIT)
+    return found
 
 
 def _time_us(value: Any, *, where: str, zone: tzinfo | None) -> int:
@@ -229,6 +252,8 @@ def _time_us(value: Any, *, where: str, zone: tzinfo | None) -> int:
 
 def _array_of(column: Any) -> ndarray:
     """Return a column as an array; of type object where it holds a mixture."""
+    if isinstance(column, np.ma.MaskedArray):
+        return _objects(column.tolist())
     if isinstance(column, ndarray):
         return column
     if not hasattr(column, "to_numpy"):

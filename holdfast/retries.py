@@ -19,13 +19,20 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """Metadata in which a server says when to come back; gRPC's own name for it."""
 DETAILS_KEY = "grpc-status-details-bin"
 
+_WORTH_A_TRY = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+
 
 class Tries:
     """The tries of one request within one deadline.
 
     Only what cannot have had an effect twice is tried again, which is everything here, since to
-    score changes nothing; and only where it can help: UNAVAILABLE, and RESOURCE_EXHAUSTED where
-    the server says when to come back (a message that is too large will not be smaller next time).
+    score changes nothing; and only where it can help: UNAVAILABLE, CANCELLED, as which a call ends that
+    reaches a server in the moment in which it stops, and RESOURCE_EXHAUSTED where the server says when to
+    come back (a message that is too large will not be smaller next time).
     """
 
     def __init__(
@@ -77,7 +84,7 @@ class Tries:
         return wait_seconds
 
     def _wait_seconds(self, error: grpc.RpcError) -> float | None:
-        if error.code() not in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}:
+        if error.code() not in _WORTH_A_TRY:
             return None
         pushback = _metadata(error).get(PUSHBACK_KEY)
         asked = _retry_info_seconds(error) if pushback is None else _pushback_seconds(pushback)
@@ -95,6 +102,11 @@ def service_error(error: grpc.RpcError) -> ServiceError:
     bad = _detail(error, "BadRequest")
     violations = () if bad is None else tuple((v.field, v.description) for v in bad.field_violations)
     return ServiceError(error.code().name, error.details() or "no reason given", violations)
+
+
+def closed_error() -> ServiceError:
+    """Return what a call ends with whose client is closed."""
+    return ServiceError(grpc.StatusCode.CANCELLED.name, "the client was closed")
 
 
 def _pushback_seconds(pushback: Any) -> float:

@@ -186,7 +186,8 @@ def read_customers(request: pb.ScoreRequest, schema: Schema, *, limits: Limits) 
             fields_found = events.check(customer.fields, len(times))
             attributes_found = versions.check(customer.attributes, len(valid_from))
         except HistoryError as error:
-            errors[position] = error
+            # Without the frames that it passed: they hold the whole request.
+            errors[position] = error.with_traceback(None)
             continue
         events.add(times, fields_found)
         versions.add(valid_from, attributes_found)

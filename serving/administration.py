@@ -62,12 +62,14 @@ class Administration:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # Whoever sends nothing whole, or reads nothing, is hung up on.
-        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(MAX_SECONDS):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(await self._answer(head.decode("latin-1")))
-                await writer.drain()
-        writer.close()
+        try:
+            with suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                async with asyncio.timeout(MAX_SECONDS):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    writer.write(await self._answer(head.decode("latin-1")))
+                    await writer.drain()
+        finally:
+            writer.close()
 
     async def _answer(self, head: str) -> bytes:
         first, *headers = head.split("\r\n")

@@ -29,6 +29,9 @@ from serving.wire_loops import FIXED32, LENGTH_DELIMITED
 
 T = TypeVar("T")
 
+MOST_HORIZONS = 1_024
+"""That one request may name: more than any model has."""
+
 _MAX_FORMS = 256
 """Kinds of answer whose layout is kept; callers choose from a handful."""
 
@@ -54,9 +57,12 @@ class Wanted:
         """Return what a ScoreRequest, or a view of one, asks for.
 
         Raises:
-            RequestError: No target has a horizon that is asked for.
+            RequestError: No target has a horizon that is asked for, or there are far too many of them.
         """
         horizons_days = request.horizons_days
+        if len(horizons_days) > MOST_HORIZONS:
+            limit = f"at most {MOST_HORIZONS} can be asked for"
+            raise RequestError("horizons_days", f"{len(horizons_days)} of them", limit)
         if horizons_days:
             timed = [target for target in targets if target.kind == "time_to_event"]
             declared = {days for target in timed for days in target.horizons_days}

@@ -21,8 +21,20 @@ from holdfast.histories import Histories
 from holdfast.schema import Schema
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.wire import Limits, Received, read_customers
+from serving import wire_loops as loops
 from serving.columns import Customers, NotPlainError
 from serving.joining import stretch
+
+UNCOUNTED_BYTES = 65_536
+"""A request of no more than this cannot hold more parts than are parsed in some milliseconds."""
+
+MOST_COLUMNS = 4_096
+"""Of a customer: more than any schema has."""
+
+MOST_WORDS = 1_048_576
+"""Of a dictionary."""
+
+CUSTOMERS_TAG = loops.tag(pb.ScoreRequest, "customers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +85,23 @@ class AskedBytes:
     plain: Customers | None
 
     @classmethod
-    def parse(cls, data: bytes) -> "AskedBytes":
+    def parse(cls, data: bytes, *, limits: Limits) -> "AskedBytes":
         """Parse a request.
 
         Raises:
-            RequestError: The bytes are no request.
+            RequestError: The bytes are no request, or hold more parts than are taken.
         """
-        view = _parsed(_view_class(), data)
+        if len(data) > UNCOUNTED_BYTES:
+            _count(data, limits)
+        view = parsed(_view_class(), data)
+        _check_customers(len(view.customers), limits)
+        if len(data) > UNCOUNTED_BYTES:
+            _check_words(view)
         view.DiscardUnknownFields()
         try:
             plain = _plain(view, data)
         except NotPlainError:
-            customers = _parsed(pb.ScoreRequest, data).customers
+            customers = parsed(pb.ScoreRequest, data).customers
             return cls(
                 data=data,
                 view=view,
@@ -122,11 +139,8 @@ class AskedBytes:
         """Hold the request against the limits, before anything is read.
 
         Raises:
-            RequestError: There are too many customers, or too many events of all of them together.
+            RequestError: There are too many events of all customers together.
         """
-        if len(self.customer_ids) > limits.max_customers:
-            limit = f"a request may have at most {limits.max_customers}"
-            raise RequestError("customers", len(self.customer_ids), limit)
         if (num := sum(self.num_events)) > limits.max_events:
             limit = f"all customers of a request together may have at most {limits.max_events}"
             raise RequestError("customers", f"{num} events", limit)
@@ -137,7 +151,7 @@ class AskedBytes:
         Raises:
             RequestError: The request as a whole is malformed.
         """
-        request = _parsed(pb.ScoreRequest, self.data)
+        request = parsed(pb.ScoreRequest, self.data)
         del request.customers[self.start + len(self.customer_ids) :]
         del request.customers[: self.start]
         return read_customers(request, schema, limits=limits)
@@ -146,11 +160,55 @@ class AskedBytes:
 Asked: TypeAlias = AskedHistories | AskedBytes
 
 
-def _parsed(kind: Any, data: bytes) -> Any:
+def parsed(kind: Any, data: bytes) -> Any:
+    """Return a message of a kind.
+
+    Raises:
+        RequestError: The bytes are none.
+    """
     try:
         return kind.FromString(data)
     except DecodeError as error:
-        raise RequestError("request", f"{len(data)} bytes", "it must be a ScoreRequest") from error
+        limit = f"it must be a {kind.DESCRIPTOR.name}"
+        raise RequestError("request", f"{len(data)} bytes", limit) from error
+
+
+def _count(data: bytes, limits: Limits) -> None:
+    """Hold a large request against the limits before any of it becomes a message or an object.
+
+    Two bytes are a customer without anything, an object of its own for each is a thousand times that.
+
+    Raises:
+        RequestError: There are too many customers, or columns of one customer.
+    """
+    counts = np.zeros(2, dtype=np.int64)
+    loops.count_parts(np.frombuffer(data, dtype=np.uint8), CUSTOMERS_TAG, loops.PART_OF_TAG, counts)
+    num_customers, num_columns = counts.tolist()
+    _check_customers(num_customers, limits)
+    if num_columns > MOST_COLUMNS:
+        limit = f"a customer may have at most {MOST_COLUMNS} fields and attributes"
+        raise RequestError("customers.fields", num_columns, limit)
+
+
+def _check_customers(num: int, limits: Limits) -> None:
+    if num > limits.max_customers:
+        raise RequestError("customers", num, f"a request may have at most {limits.max_customers}")
+
+
+def _check_words(view: Any) -> None:
+    """Refuse dictionaries that nobody needs.
+
+    Raises:
+        RequestError: Naming the dictionary.
+    """
+    words = {"event_types": len(view.event_types)}
+    for field in ("field_dictionaries", "attribute_dictionaries"):
+        words |= {
+            f"{field}[{name[:80]!r}]": len(given.values) for name, given in getattr(view, field).items()
+        }
+    for field, num in words.items():
+        if num > MOST_WORDS:
+            raise RequestError(field, f"{num} words", f"a dictionary may have at most {MOST_WORDS}")
 
 
 def _plain(view: Any, data: bytes) -> Customers:

@@ -71,7 +71,11 @@ def expose(snapshot: Snapshot, accept: str) -> tuple[bytes, str]:
     """
     # The library has no types for this function.
     encode: Callable[[Collector], bytes]
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (TypeError, ValueError):
+        # It takes the numbers of versions as they come: whoever names none that is one gets the plain text.
+        encode, content_type = choose_encoder("")
     return encode(_Collected(snapshot)), content_type
 
 

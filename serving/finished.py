@@ -74,7 +74,12 @@ class Finished:
         path = self._chunk(part, chunk)
         if not path.exists():
             return False
-        kept = pl.read_parquet(path, columns=["customer_id"], glob=False)
+        try:
+            kept = pl.read_parquet(path, columns=["customer_id"], glob=False)
+        except pl.exceptions.PolarsError:
+            # Damaged since: it is scored again.
+            path.unlink()
+            return False
         return kept.to_series().to_list() == list(customer_ids)
 
     def write_chunk(self, part: int, chunk: int, frame: pl.DataFrame) -> None:

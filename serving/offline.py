@@ -152,6 +152,9 @@ def score_file(
             return finished.end(out, num_parts)
     except OSError as error:
         raise RunError(f"cannot write {out}: {error.strerror or error}") from error
+    except pl.exceptions.PolarsError as error:
+        # Tables that are read have errors of their own by now: a full disk is Polars' error too.
+        raise RunError(f"cannot write {out}: {str(error).splitlines()[0]}") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -187,6 +190,8 @@ def _check_place(out: Path, *, read: Sequence[Path]) -> None:
         raise ConfigError("out", str(out), "it must be another file than those that are read")
     if out.is_dir():
         raise ConfigError("out", str(out), "it must be a file, and a folder lies there")
+    if out.exists() and not out.is_file():
+        raise ConfigError("out", str(out), "it must be a file, and a device lies there")
 
 
 def _typed(ids: Sequence[Any], id_type: pl.DataType) -> pl.Series:
@@ -299,7 +304,10 @@ def _parse_as_of(text: str) -> datetime:
         ) from error
     if as_of.tzinfo is None:
         raise DataError("--as-of", text, "it has no time zone: end it with Z for UTC")
-    return as_of.astimezone(UTC)
+    try:
+        return as_of.astimezone(UTC)
+    except OverflowError as error:
+        raise DataError("--as-of", text, "it must lie between 1971 and 2200") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -20,7 +20,7 @@ from holdfast.errors import RunError
 from serving.administration import Administration
 from serving.cores import num_cores
 from serving.recording import EMPTY, Snapshot, added
-from serving.server import forget_port, write_port
+from serving.server import port_file
 from serving.settings import Settings
 
 FIRST_PAUSE_SECONDS = 0.1
@@ -191,15 +191,22 @@ class _Group:
                 pause = FIRST_PAUSE_SECONDS
             extra = {"pid": self._members[place].pid, "exit_code": code, "pause_seconds": pause}
             _log.error("process died", extra=extra)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-            # What it had counted stays counted; how things stood with it does not.
+            other: _Member | None = None
+            while other is None:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                try:
+                    other = await _Member.start(self._settings)
+                except OSError as error:
+                    # The machine has no process to spare just now.
+                    _log.error("process not started", extra={"reason": str(error)})
+            # What the former had counted stays counted; how things stood with it does not.
             self._ended = added([self._ended, {**EMPTY, "totals": self._members[place].noticed["totals"]}])
-            self._members[place] = await _Member.start(self._settings)
+            self._members[place] = other
             with suppress(RunError):
-                await self._prepared(self._members[place])
-                await self._members[place].listen()
-                _log.info("process replaced", extra={"pid": self._members[place].pid})
+                await self._prepared(other)
+                await other.listen()
+                _log.info("process replaced", extra={"pid": other.pid})
 
 
 async def supervise(settings: Settings) -> None:
@@ -233,16 +240,14 @@ async def supervise(settings: Settings) -> None:
             await asyncio.wait((started, stopped), return_when=asyncio.FIRST_COMPLETED)
             if started.done():
                 await started
-                if settings.port_file is not None:
-                    write_port(settings.port_file, port)
-                _log.info("serving", extra={"port": port, "processes": settings.processes})
-                await stopped
+                with port_file(settings.port_file, port):
+                    _log.info("serving", extra={"port": port, "processes": settings.processes})
+                    await stopped
             started.cancel()
         finally:
             stopped.cancel()
             await group.stop()
             await administration.stop()
-            forget_port(settings.port_file)
 
 
 def _reserved(host: str, port: int) -> socket.socket:

@@ -18,7 +18,7 @@ from serving.reading import read_together
 def rehearse(artifact: Artifact, *, limits: Limits) -> bytes:
     """Read a request about two customers without events, and return an answer that says nothing."""
     request = pb.ScoreRequest(customers=[pb.Customer(customer_id=name) for name in ("first", "second")])
-    asked = AskedBytes.parse(request.SerializeToString())
+    asked = AskedBytes.parse(request.SerializeToString(), limits=limits)
     read = read_together([asked], artifact.manifest.schema, limits=limits)
     nothing = np.zeros(len(read.rows), dtype=np.int64)
     noticed = dict.fromkeys(OBSERVED_NAMES, nothing) | {ELIGIBLE_NAME: nothing.astype(bool)}

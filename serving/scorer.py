@@ -220,7 +220,12 @@ class Scorer:
         call = _Call(future=future, write=write, deadline=time.monotonic() + seconds)
         call.parts = self._cut(call, artifact.predictor.plan, asked, as_of_us)
         call.num_left = len(call.parts)
-        self._admit(self._batcher, call.parts, seconds)
+        try:
+            self._admit(self._batcher, call.parts, seconds)
+        except OverloadedError:
+            # As in _leave: a part knows its call.
+            call.parts = ()
+            raise
         self._num_open += 1
         self._is_idle.clear()
         self._batcher.submit(call.parts)

@@ -7,8 +7,8 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -221,36 +221,46 @@ async def serve(settings: Settings) -> None:
         await asyncio.wait((loaded, stopped), return_when=asyncio.FIRST_COMPLETED)
         if loaded.done():
             await loaded
-            if settings.port_file is not None:
-                write_port(settings.port_file, server.port)
-            with collecting_little():
+            with port_file(settings.port_file, server.port), collecting_little():
                 await stopped
         loaded.cancel()
     finally:
         stopped.cancel()
         await server.stop(settings.grace_seconds)
-        forget_port(settings.port_file)
 
 
-def write_port(path: Path, port: int) -> None:
-    """Write the file in one step, so that whoever waits for it never reads half of it.
+@contextmanager
+def port_file(path: Path | None, port: int) -> Iterator[None]:
+    """Keep a file with the port while a server serves, and remove it afterwards as far as it is still ours.
+
+    It is written in one step, so that whoever waits for it never reads half of it.
+
+    Args:
+        path: Where; None for nowhere.
+        port: What is written.
 
     Raises:
-        RunError: It cannot be written.
+        RunError: It cannot be written, or what lies there is no file.
     """
+    if path is None:
+        yield
+        return
+    written = f"{port}\n"
     # Not with_name(), which a path that ends in a dot has none of.
     partial = path.parent / f"{path.name}.{os.getpid()}"
     try:
-        partial.write_text(f"{port}\n", encoding="ascii")
+        if path.exists() and not path.is_file():
+            raise RunError(f"cannot write the port file {path}: what lies there is no file")
+        partial.write_text(written, encoding="ascii")
         partial.replace(path)
     except OSError as error:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
         raise RunError(f"cannot write the port file {path}: {error.strerror}") from error
-
-
-def forget_port(path: Path | None) -> None:
-    """Remove the file, as far as it is one: whatever else lies there was never ours."""
-    if path is not None:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
+    try:
+        yield
+    finally:
+        # Another server may have written its own there since.
+        with suppress(OSError, UnicodeError):
+            if path.read_text(encoding="ascii") == written:
+                path.unlink()

@@ -4,6 +4,8 @@ It deliberately knows neither ports nor processes, nor how requests share a work
 with an answer, a status or its own cancellation.
 """
 
+from typing import Any
+
 import grpc
 import numpy as np
 
@@ -12,7 +14,7 @@ from holdfast.v1 import scoring_pb2 as pb
 from holdfast.wire import read_as_of_us
 from serving.answers import AnswerWriter, Wanted
 from serving.artifact import Artifact
-from serving.asking import AskedBytes
+from serving.asking import AskedBytes, parsed
 from serving.errors import OtherSchemaError
 from serving.scored import Scored
 from serving.scorer import Scorer
@@ -30,20 +32,19 @@ class ScoringServicer:
         self._known: tuple[Artifact, pb.GetModelResponse, AnswerWriter] | None = None
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Register the service; Score takes and gives bytes, which are read and written here."""
-        handlers = {
+        """Register the service; requests come as bytes: what is none is refused like any other."""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Score": grpc.unary_unary_rpc_method_handler(self.Score),
             "GetModel": grpc.unary_unary_rpc_method_handler(
-                self.GetModel,
-                request_deserializer=pb.GetModelRequest.FromString,
-                response_serializer=pb.GetModelResponse.SerializeToString,
+                self.GetModel, response_serializer=pb.GetModelResponse.SerializeToString
             ),
         }
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SCORING_SERVICE, handlers),))
 
-    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:  # noqa: N802 (gRPC's name)
+    async def GetModel(self, data: bytes, context: Context) -> pb.GetModelResponse:  # noqa: N802 (gRPC's name)
         """Describe the model."""
         try:
+            request = parsed(pb.GetModelRequest, data)
             return self._described(self._scorer.artifact(request.model))[0]
         except Exception as error:  # noqa: BLE001 (whatever it was, the caller learns a status)
             await abort(context, error)
@@ -52,8 +53,11 @@ class ScoringServicer:
         """Score the customers of a request."""
         try:
             with Counted(self._scorer.recorder, SCORING_SERVICE):
-                return await self._score(AskedBytes.parse(data), context.time_remaining())
+                asked = AskedBytes.parse(data, limits=self._scorer.limits)
+                return await self._score(asked, context.time_remaining())
         except Exception as error:  # noqa: BLE001 (whatever it was, the caller learns a status)
+            # This frame stays with the call; see abort.
+            data, asked = b"", None
             await abort(context, error)
 
     async def _score(self, asked: AskedBytes, deadline_seconds: float | None) -> bytes:

@@ -86,21 +86,35 @@ async def abort(context: Context, error: Exception) -> NoReturn:
         error: What scoring raised. What is not raised on purpose is INTERNAL: it is logged under a
             number, and the caller learns the number alone.
     """
+    if isinstance(error, grpc.aio.AbortError):
+        # Already ended by whoever raised it.
+        raise error
+    failure = uuid.uuid4().hex[:12]
+    if code_of(error) is grpc.StatusCode.INTERNAL:
+        _log.error("scoring failed", extra={"failure": failure}, exc_info=error)
+    _forget_frames(error)
     if isinstance(error, RequestError):
         await _refuse_request(context, error)
     elif isinstance(error, OverloadedError):
         await _refuse_overload(context, error)
     elif isinstance(error, CallError):
         await context.abort(code_of(error), str(error))
-    elif isinstance(error, grpc.aio.AbortError):
-        # Already ended by whoever raised it.
-        raise error
     else:
-        failure = uuid.uuid4().hex[:12]
-        _log.error("scoring failed", extra={"failure": failure}, exc_info=error)
         reason = f"internal error {failure}; the server's log says more"
         await context.abort(grpc.StatusCode.INTERNAL, reason)
     raise AssertionError("abort always raises")
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of the frames that an error, and whatever it came of, has passed.
+
+    gRPC keeps the exception that ends a call with the call, and frames hold the request: together they would
+    stay in memory until Python looks for cycles, which it counts by objects and not by bytes.
+    """
+    passed: BaseException | None = error
+    while passed is not None:
+        passed.__traceback__ = None
+        passed = passed.__cause__ or passed.__context__
 
 
 async def _refuse_request(context: Context, error: RequestError) -> None:

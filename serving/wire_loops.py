@@ -48,6 +48,47 @@ def _length(data: UInt8[ndarray, " byte"], place: int, end: int) -> tuple[int, i
     return length, place if group < 128 else -1
 
 
+@native("counts")
+def count_parts(
+    data: UInt8[ndarray, " byte"],
+    customers_tag: int,
+    part_of_tag: Int64[ndarray, "256"],
+    counts: Int64[ndarray, "2"],
+) -> None:
+    """Write how many customers a request has, and the most fields and attributes of one of them.
+
+    Where the bytes stop being a request the count stops too: whoever parses them will say so.
+    """
+    place, end = 0, len(data)
+    while place < end:
+        part, place = _length(data, place, end)
+        if place < 0:
+            return
+        wire_type, size = part & 7, 0
+        if wire_type == VARINT:
+            while place < end and data[place] > 127:
+                place += 1
+            size = 1
+        elif wire_type == LENGTH_DELIMITED:
+            size, place = _length(data, place, end)
+        elif wire_type == FIXED32:
+            size = 4
+        else:
+            size = 8 if wire_type == 1 else end
+        if place < 0 or size > end - place:
+            return
+        if part == customers_tag:
+            counts[0] += 1
+            num_columns, inner = 0, place
+            while 0 <= inner < place + size:
+                own = part_of_tag[data[inner]]
+                length, inner = _length(data, inner + 1, place + size)
+                num_columns += own >= FIELD and own != _UNKNOWN
+                inner = inner + length if inner >= 0 else -1
+            counts[1] = max(counts[1], num_columns)
+        place += size
+
+
 @native("spans", "counts", "flags")
 def outline(
     data: UInt8[ndarray, " byte"],

@@ -154,7 +154,7 @@ class _Rows:
             return np.full(self._num_rows, np.nan, dtype=np.float32)
         values = read_numbers(tensor, datatypes=("FP32", "FP64"))
         # What overflows float32 becomes infinite here and is refused with its customer later.
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return values.astype(np.float32, copy=False)
 
     def _tensor(self, name: str) -> Tensor | None:

@@ -4,15 +4,15 @@ It deliberately knows neither ports nor batching, and turns no error into a stat
 """
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import grpc
+from google.protobuf.message import Message
 
 import holdfast
 from holdfast.inference import open_inference_pb2 as pb
-from holdfast.inference.open_inference_pb2_grpc import (
-    GRPCInferenceServiceServicer,
-    add_GRPCInferenceServiceServicer_to_server,
-)
+from serving.asking import parsed
 from serving.errors import UnavailableError, UnknownModelError
 from serving.open_inference.inputs import read_inputs
 from serving.open_inference.outputs import wanted_outputs, write_metadata, write_outputs
@@ -24,8 +24,18 @@ SERVER_NAME = "holdfast"
 BYTES_ON_THE_LOOP = 65_536
 """Larger requests are read on a thread, so that nobody else's call waits for that."""
 
+_RESPONSES: Mapping[str, type[Message]] = {
+    "ServerLive": pb.ServerLiveResponse,
+    "ServerReady": pb.ServerReadyResponse,
+    "ModelReady": pb.ModelReadyResponse,
+    "ServerMetadata": pb.ServerMetadataResponse,
+    "ModelMetadata": pb.ModelMetadataResponse,
+    "ModelInfer": pb.ModelInferResponse,
+}
+"""What every method answers with."""
 
-class OpenInferenceServicer(GRPCInferenceServiceServicer):
+
+class OpenInferenceServicer:
     """Answers clients of Triton and KServe."""
 
     def __init__(self, scorer: Scorer) -> None:
@@ -33,49 +43,54 @@ class OpenInferenceServicer(GRPCInferenceServiceServicer):
         self._scorer = scorer
 
     def add_to(self, server: grpc.aio.Server) -> None:
-        """Register the service."""
-        # Generated code without types.
-        add_GRPCInferenceServiceServicer_to_server(self, server)  # type: ignore[no-untyped-call]
+        """Register the service; requests come as bytes: what is none is refused like any other."""
+        handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+            name: grpc.unary_unary_rpc_method_handler(
+                getattr(self, name), response_serializer=response.SerializeToString
+            )
+            for name, response in _RESPONSES.items()
+        }
+        generic = grpc.method_handlers_generic_handler(OPEN_INFERENCE_SERVICE, handlers)
+        server.add_generic_rpc_handlers((generic,))
 
-    async def ServerLive(  # noqa: N802 (gRPC's name)
-        self, _request: pb.ServerLiveRequest, _context: Context
-    ) -> pb.ServerLiveResponse:
+    async def ServerLive(self, _data: bytes, _context: Context) -> pb.ServerLiveResponse:  # noqa: N802 (gRPC's name)
         """Say that there is a server."""
         return pb.ServerLiveResponse(live=True)
 
-    async def ServerReady(  # noqa: N802 (gRPC's name)
-        self, _request: pb.ServerReadyRequest, _context: Context
-    ) -> pb.ServerReadyResponse:
+    async def ServerReady(self, _data: bytes, _context: Context) -> pb.ServerReadyResponse:  # noqa: N802 (gRPC's name)
         """Say whether requests are answered."""
         return pb.ServerReadyResponse(ready=self._is_ready("", ""))
 
-    async def ModelReady(  # noqa: N802 (gRPC's name)
-        self, request: pb.ModelReadyRequest, _context: Context
-    ) -> pb.ModelReadyResponse:
+    async def ModelReady(self, data: bytes, context: Context) -> pb.ModelReadyResponse:  # noqa: N802 (gRPC's name)
         """Say whether requests to a model are answered; one that is not here is not ready."""
-        return pb.ModelReadyResponse(ready=self._is_ready(request.name, request.version))
+        try:
+            request = parsed(pb.ModelReadyRequest, data)
+            return pb.ModelReadyResponse(ready=self._is_ready(request.name, request.version))
+        except Exception as error:  # noqa: BLE001 (one place turns whatever it was into a status)
+            await abort(context, error)
 
     async def ServerMetadata(  # noqa: N802 (gRPC's name)
-        self, _request: pb.ServerMetadataRequest, _context: Context
+        self, _data: bytes, _context: Context
     ) -> pb.ServerMetadataResponse:
         """Name the server."""
         return pb.ServerMetadataResponse(name=SERVER_NAME, version=holdfast.__version__)
 
-    async def ModelMetadata(  # noqa: N802 (gRPC's name)
-        self, request: pb.ModelMetadataRequest, context: Context
-    ) -> pb.ModelMetadataResponse:
+    async def ModelMetadata(self, data: bytes, context: Context) -> pb.ModelMetadataResponse:  # noqa: N802 (gRPC's name)
         """Describe the tensors of the model."""
         try:
+            request = parsed(pb.ModelMetadataRequest, data)
             return write_metadata(self._scorer.artifact(request.name, request.version).manifest)
         except Exception as error:  # noqa: BLE001 (one place turns whatever it was into a status)
             await abort(context, error)
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:  # noqa: N802 (gRPC's name)
+    async def ModelInfer(self, data: bytes, context: Context) -> pb.ModelInferResponse:  # noqa: N802 (gRPC's name)
         """Score the customers of a request."""
         try:
             with Counted(self._scorer.recorder, OPEN_INFERENCE_SERVICE):
-                return await self._infer(request, context.time_remaining())
+                return await self._infer(parsed(pb.ModelInferRequest, data), context.time_remaining())
         except Exception as error:  # noqa: BLE001 (one place turns whatever it was into a status)
+            # This frame stays with the call; see abort.
+            data = b""
             await abort(context, error)
 
     async def _infer(

@@ -2,7 +2,11 @@
 
 from contextlib import ExitStack
 
-from holdfast.channels import Balance
+import grpc
+import pytest
+
+from holdfast.channels import Balance, open_channels
+from holdfast.errors import ConfigError
 
 
 def test_channels_alike_in_load_take_turns() -> None:
@@ -27,3 +31,11 @@ def test_a_busy_channel_is_passed_over() -> None:
         assert sorted(held) == [slow, other, other]
     with balance.place() as first, balance.place() as second:
         assert {first, second} == {0, 1}
+
+
+def test_credentials_are_those_of_grpc() -> None:
+    """Anything else is named before a channel is opened."""
+    with pytest.raises(ConfigError, match=r"credentials: got 'int', .*ssl_channel_credentials"):
+        open_channels(
+            "localhost:1", 1, credentials=3, insecure=grpc.insecure_channel, secure=grpc.secure_channel
+        )

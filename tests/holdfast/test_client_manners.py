@@ -104,6 +104,8 @@ async def test_large_requests_are_compressed_when_told_to() -> None:
         ({"compress_above_bytes": -1}, "compress_above_bytes: got -1, .* at least 0"),
         ({"compress_above_bytes": True}, "compress_above_bytes: got True"),
         ({"target": ""}, "target: got '', .* address"),
+        ({"target": "\ud800"}, "target: got .*valid Unicode"),
+        ({"model": "\ud800"}, "model: got .*valid Unicode"),
     ],
 )
 async def test_arguments_without_a_meaning_are_refused(options: dict[str, Any], message: str) -> None:
@@ -269,3 +271,42 @@ def test_a_deadline_that_passes_is_reported() -> None:
             client.score(ONE, as_of=AS_OF)
         servicer.may_answer.set()
     assert caught.value.code == "DEADLINE_EXCEEDED"
+
+
+async def test_a_closed_client_says_so() -> None:
+    """Calls in flight and later ones end with an error of ours; nobody's task is cancelled."""
+    with scripted() as (servicer, address):
+        blocking, waiting = ScoringClient(address), AsyncScoringClient(address)
+        await waiting.model()
+        blocking.model()
+        servicer.may_answer.clear()
+        calls_in_flight = [
+            asyncio.create_task(asyncio.to_thread(blocking.score, ONE, as_of=AS_OF)),
+            asyncio.create_task(waiting.score(ONE, as_of=AS_OF)),
+        ]
+        while len(servicer.fingerprints) < 2:  # noqa: ASYNC110 (the server counts on threads of its own)
+            await asyncio.sleep(0.01)
+        blocking.close()
+        await waiting.close()
+        found = await asyncio.gather(*calls_in_flight, return_exceptions=True)
+        servicer.may_answer.set()
+        assert [str(error) for error in found] == ["CANCELLED: the client was closed"] * 2
+        with pytest.raises(ServiceError, match="the client was closed"):
+            blocking.score(ONE, as_of=AS_OF)
+        with pytest.raises(ServiceError, match="the client was closed"):
+            await waiting.model()
+
+
+async def test_a_cancelled_task_is_cancelled() -> None:
+    """Whoever cancels a call gets that, and not an error of the service."""
+    with scripted() as (servicer, address):
+        async with AsyncScoringClient(address) as client:
+            await client.model()
+            servicer.may_answer.clear()
+            task = asyncio.create_task(client.score(ONE, as_of=AS_OF))
+            while not servicer.fingerprints:  # noqa: ASYNC110 (as above)
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            servicer.may_answer.set()

@@ -61,6 +61,7 @@ def retry_info(seconds: int, nanos: int = 0) -> Metadata:
     [
         (AWAY, (), 0.05, 0.1),
         (AWAY, None, 0.05, 0.1),
+        (grpc.StatusCode.CANCELLED, (), 0.05, 0.1),
         (AWAY, ((PUSHBACK_KEY, "300"),), 0.3, 0.375),
         (FULL, ((PUSHBACK_KEY, "300"),), 0.3, 0.375),
         (FULL, ((PUSHBACK_KEY, "0"),), 0.0, 0.0),

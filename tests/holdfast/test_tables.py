@@ -259,6 +259,18 @@ def one(**changes: Any) -> list[dict[str, Any]]:
         (COLUMNS | {"amount": np.ones((len(ROWS), 2))}, {}, r"events\.amount: got \(\d, 2\), .*one column"),
         (PANDAS[[*PANDAS.columns, "amount"]], {}, r"events\.amount: got \(\d, 2\), .*one column"),
         (ROWS, {"customers": [{"region": "x"}]}, r"customers\.customer_id: .*needed"),
+        (COLUMNS | {"customer_id": {"a", "b"}}, {}, r"events\.customer_id: got .*one column"),
+        (POLARS.with_columns(amount=pl.struct("amount", "channel")), {}, r"events\.amount\[0\]: .*number"),
+        (
+            COLUMNS | {"occurred_at": np.array([2**62] * len(ROWS)).view("datetime64[s]")},
+            {"time_zone": "UTC"},
+            r"events\.occurred_at\[0\]: got '146138514283-",
+        ),
+        (
+            pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["customer_id", "customer_id"]),
+            {},
+            r"events: got \['customer_id'\], .*once",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(events: Any, options: dict[str, Any], message: str) -> None:
@@ -302,6 +314,14 @@ def test_numbers_of_every_kind_become_float32() -> None:
     expected = [1, 2.5, 1, 0.1, np.nan, np.nan, np.nan, 3, np.inf, -np.inf]
     expected += [np.nan, np.inf, -np.inf, np.inf, 0.5]
     np.testing.assert_array_equal(numbers_of(values, where="n"), np.array(expected, dtype=np.float32))
+
+
+def test_masked_numbers_are_missing() -> None:
+    """As NumPy marks them."""
+    amounts = np.ma.MaskedArray([1.0, 2.0], mask=[False, True])
+    np.testing.assert_array_equal(
+        numbers_of(amounts, where="amount"), np.array([1, np.nan], dtype=np.float32)
+    )
 
 
 def test_a_type_that_numpy_lacks_is_read_value_by_value() -> None:

@@ -138,3 +138,16 @@ async def test_a_port_that_is_taken_is_named() -> None:
         with pytest.raises(RunError, match=rf"cannot listen on 127.0.0.1:{port} for metrics"):
             await administration.start("127.0.0.1", port)
         await administration.stop()
+
+
+def test_an_odd_wish_for_a_form_gets_the_plain_one(artifact_folder: Path) -> None:
+    """Whatever stands in the header: an answer, and no trace in the log."""
+    with running_server(artifact_folder, metrics_port=0) as server:
+        port = server.administration.port
+        for wish in ("application/openmetrics-text; version=abc", "a/b; version=; q=x", "\xff"):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
+            connection.request("GET", "/metrics", headers={"Accept": wish})
+            response = connection.getresponse()
+            assert response.status == 200
+            assert b"holdfast_" in response.read()
+            connection.close()

@@ -37,7 +37,7 @@ def plainly(data: bytes) -> Received:
 
 def read(*requests: bytes) -> Read:
     """Read several requests together."""
-    return read_together([AskedBytes.parse(data) for data in requests], SCHEMA, limits=LIMITS)
+    return read_together([AskedBytes.parse(data, limits=LIMITS) for data in requests], SCHEMA, limits=LIMITS)
 
 
 def quickly(*requests: bytes) -> Read:
@@ -115,7 +115,7 @@ def test_a_model_without_fields_or_attributes_is_read_quickly(left_out: str) -> 
     data = request.SerializeToString()
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(AskedBytes, "read")
-        found = read_together([AskedBytes.parse(data)], schema, limits=LIMITS)
+        found = read_together([AskedBytes.parse(data, limits=LIMITS)], schema, limits=LIMITS)
     assert_plain(found, read_customers(pb.ScoreRequest.FromString(data), schema, limits=LIMITS))
 
 
@@ -140,7 +140,9 @@ def test_parts_of_requests_read_together_say_what_they_say_alone(seed: int, cuts
     rng = np.random.default_rng(seed)
     data = [message(random_histories(rng, 5, max_length=12)).SerializeToString() for _ in range(2)]
     stretches = [sorted(cuts[:2]), sorted(cuts[2:])]
-    parts = [AskedBytes.parse(one).part(*cut) for one, cut in zip(data, stretches, strict=True)]
+    parts = [
+        AskedBytes.parse(one, limits=LIMITS).part(*cut) for one, cut in zip(data, stretches, strict=True)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(AskedBytes, "read")
         together = read_together(parts, SCHEMA, limits=LIMITS)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from serving import entry_loops, wire_loops
 from serving import server as server_module
 from serving.artifact import Artifact
 from serving.rehearsing import rehearse
-from serving.server import ScoringServer, prepare, serve
+from serving.server import ScoringServer, port_file, prepare, serve
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -160,7 +161,12 @@ def predictor(artifact_folder: Path, monkeypatch: pytest.MonkeyPatch) -> GatedPr
 async def serving(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> tuple["asyncio.Task[None]", int]:
     """Run :func:`serve`, and return it with its port as soon as it is serving."""
     known: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-    monkeypatch.setattr(server_module, "write_port", lambda _, port: known.set_result(port))
+
+    def file(_path: Path | None, port: int) -> AbstractContextManager[None]:
+        known.set_result(port)
+        return nullcontext()
+
+    monkeypatch.setattr(server_module, "port_file", file)
     task = asyncio.create_task(serve(settings))
     await asyncio.wait((task, known), return_when=asyncio.FIRST_COMPLETED, timeout=WAIT_SECONDS)
     return task, known.result()
@@ -234,6 +240,20 @@ async def test_a_signal_while_loading_ends_the_server(
 def names_in(folder: Path) -> list[str]:
     """Return what lies in a folder."""
     return [path.name for path in folder.iterdir()]
+
+
+def test_a_port_file_is_removed_by_whom_it_belongs_to(tmp_path: Path) -> None:
+    """A server that never served leaves another one's alone; so does one whose file was written over."""
+    path = tmp_path / "port"
+    with port_file(path, 1):
+        assert path.read_text() == "1\n"
+        with port_file(path, 2):
+            path.write_text("1\n")
+        assert path.read_text() == "1\n"
+    assert not path.exists()
+    with pytest.raises(RunError, match="no file"), port_file(Path(os.devnull), 1):
+        pass
+    assert Path(os.devnull).is_char_device()
 
 
 @pytest.mark.parametrize("name", ["none/port", "folder", ""])

@@ -1,7 +1,10 @@
 """What a request says is read as it is meant, and every call ends with an answer or a status."""
 
+import gc
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,14 @@ from google.rpc import error_details_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import START_US, histories_of_lengths, random_histories
+from builders import START_US, histories_of_lengths, random_histories, small_schema
+from holdfast.errors import RequestError
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
+from holdfast.wire import Limits
+from serving import wire_loops
+from serving.answers import Wanted
+from serving.asking import CUSTOMERS_TAG, AskedBytes
 from serving.server import ScoringServer
 from serving.settings import Settings
 
@@ -335,3 +343,103 @@ def test_too_many_events_of_a_request_are_refused_before_they_are_read(artifact_
         violation = detail_of(error, error_details_pb2.BadRequest).field_violations[0]
         assert (violation.field, "at most 20" in violation.description) == ("customers", True)
         assert len(stub.Score(request_for(histories.take(np.array([0])))).customers) == 1
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Keep Python from looking for cycles, as a server does while it has many objects."""
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+@pytest.mark.parametrize("case", ["no such model", "no point in time", "a customer at fault", "overload"])
+def test_a_call_that_is_not_answered_leaves_nothing_behind(
+    server: ScoringServer, stub: ScoringServiceStub, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends it: its request would stay in memory until somebody looks for cycles."""
+    asked = request_for(histories_of_lengths(np.random.default_rng(5), np.full(40, 600), span_days=300))
+    if case == "no such model":
+        asked.model = "another"
+    elif case == "no point in time":
+        asked.ClearField("as_of")
+    elif case == "a customer at fault":
+        for customer in asked.customers:
+            customer.fields.add(name="undeclared")
+    else:
+        monkeypatch.setattr(server.scorer, "_max_queued_events", -1)
+        batcher = server.scorer._batcher
+        assert batcher is not None
+        monkeypatch.setattr(batcher, "_waiting", {False: 1, True: 0})
+    size = asked.ByteSize()
+
+    def ask(times: int) -> int:
+        for _ in range(times):
+            with suppress(grpc.RpcError):
+                stub.Score(asked)
+        return tracemalloc.get_traced_memory()[0]
+
+    before = ask(3)
+    assert ask(12) - before < 3 * size
+
+
+def test_a_request_is_counted_before_it_is_parsed() -> None:
+    """Two bytes a customer or a column: neither becomes millions of objects."""
+    tag = bytes([pb.ScoreRequest.DESCRIPTOR.fields_by_name["customers"].number << 3 | 2])
+    empty = pb.Customer.DESCRIPTOR.fields_by_name["fields"].number << 3 | 2
+    columns = bytes([empty, 0]) * 100_000
+    one = pb.ScoreRequest(customers=[pb.Customer()]).SerializeToString()
+    wide = one[:-1] + encoded_size(len(columns)) + columns
+    for data, reason in (
+        ((tag + bytes(1)) * 200_000, "customers: got 200000"),
+        (wide, "customers.fields: got 100000"),
+        (
+            pb.ScoreRequest(event_types=[""] * 1_100_000).SerializeToString(),
+            "event_types: got '1100000 words'",
+        ),
+        (
+            pb.ScoreRequest(horizons_days=[30] * 2_000).SerializeToString(),
+            "horizons_days: got '2000 of them'",
+        ),
+    ):
+        with pytest.raises(RequestError, match=reason):
+            Wanted.of(AskedBytes.parse(data, limits=Limits()).view, small_schema().targets)
+
+
+@given(st.binary(max_size=300))
+def test_counting_ends_whatever_the_bytes_are(noise: bytes) -> None:
+    """Never more customers than there are bytes, and no place beyond them."""
+    counts = np.zeros(2, dtype=np.int64)
+    data = np.frombuffer(noise, dtype=np.uint8)
+    wire_loops.count_parts(data, CUSTOMERS_TAG, wire_loops.PART_OF_TAG, counts)
+    assert 0 <= counts[0] <= len(noise)
+    assert 0 <= counts[1] <= len(noise)
+
+
+def encoded_size(size: int) -> bytes:
+    """Return a length as protobuf writes it."""
+    groups = []
+    while size > 127:
+        groups.append(size & 127 | 128)
+        size >>= 7
+    return bytes([*groups, size])
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "holdfast.v1.ScoringService/Score",
+        "holdfast.v1.ScoringService/GetModel",
+        *(f"inference.GRPCInferenceService/{name}" for name in ("ModelInfer", "ModelMetadata", "ModelReady")),
+    ],
+)
+def test_what_is_no_request_is_refused(server: ScoringServer, method: str) -> None:
+    """By either service, like any other request that is malformed."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(f"/{method}")(b"\xff\xff", timeout=WAIT_SECONDS)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "request: got '2 bytes', but it must be a" in caught.value.details()

@@ -1,5 +1,6 @@
 """What cannot be scored offline is one line, and leaves the old result as it was."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ def test_bad_input_is_one_line_and_leaves_the_old_result(
         ({"artifact": "nowhere"}, "manifest.json"),
         ({"out": "nowhere/out.parquet"}, "cannot write nowhere/out.parquet"),
         ({"out": str(ROOT)}, "it must be a file, and a folder lies there"),
+        ({"out": os.devnull}, "it must be a file, and a device lies there"),
+        ({"as_of": "9999-12-31T23:59:59-05:00"}, "it must lie between 1971 and 2200"),
     ],
 )
 def test_a_wrong_flag_is_one_line(

@@ -145,3 +145,30 @@ def test_two_runs_never_write_one_result(artifact: Artifact, files: dict[str, Pa
     with Finished.open(files["out"], {"job": 1}), pytest.raises(RunError, match="another run is writing"):
         score_file(artifact, as_of=AS_OF, **files)
     assert score(artifact, files).height > 0
+
+
+def test_a_full_disk_is_one_line(
+    artifact: Artifact, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Polars says it in errors of its own; what was finished before stays."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise pl.exceptions.ComputeError("No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pl.DataFrame, "write_parquet", full)
+        with pytest.raises(RunError, match=f"cannot write {files['out']}: No space left"):
+            score(artifact, files)
+    assert score(artifact, files).height > 0
+
+
+def test_a_chunk_that_was_damaged_is_scored_again(artifact: Artifact, files: dict[str, Path]) -> None:
+    """A result is never worth less than its parts."""
+    with Finished.open(files["out"], {"job": 1}) as finished:
+        frame = pl.DataFrame({"customer_id": ["a", "b"]})
+        finished.write_chunk(0, 0, frame)
+        assert finished.has_chunk(0, 0, ["a", "b"])
+        (chunk,) = files["out"].parent.glob(f".{files['out'].name}.finished/chunk-*")
+        chunk.write_bytes(chunk.read_bytes()[:-20])
+        assert not finished.has_chunk(0, 0, ["a", "b"])
+        assert finished.num_customers() == 0

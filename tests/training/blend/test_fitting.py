@@ -44,7 +44,7 @@ def experts_of(task: Task) -> dict[str, Expert]:
 
 
 def test_repeat_buying_has_an_expert_of_its_own() -> None:
-    """It answers every horizon of churn; not what is spent, since events of any other kind have amounts here."""
+    """It answers every horizon of churn; not what is spent, since any other events have amounts here too."""
     experts = experts_of(TASK)
     assert list(experts) == ["trees", "linear", PARETO_NBD]
     questions = Questions.of(TASK.schema)
