@@ -30,6 +30,9 @@ _MOST_LOG_AMOUNT = 60.0
 _MOST_EXPONENT = 60.0
 """Beyond, whoever has gone has gone."""
 
+_LEAST_TIME = 1e-8
+"""Of a place, as a share of beta + T: less is what rounding leaves of it."""
+
 NUM_SUMS = 5
 """Of every model: alpha + T, beta + T, alpha + T + h, alpha + t_x and r + x."""
 
@@ -97,7 +100,7 @@ class BuyingLayer(nn.Module):
 
     def _lay_out_places(self, able: Sequence[_Model], *, num_paid: int) -> None:
         """Lay out both integrals of every model over the places at which they are summed."""
-        _, rate, dropout, dropout_rate = _parameters(able)
+        dropout = _parameters(able)[2]
         is_silence = np.array([isinstance(model, SilenceProbability) for model in able], dtype=np.float64)
         num, places = len(able), 0.5 + 0.5 * SILENCE_NODES
         # From these (a to e) to the lengths of both stretches of log time, as logs of quotients: where alpha
@@ -105,20 +108,19 @@ class BuyingLayer(nn.Module):
         of_a, of_b, of_c, of_d, of_e = _columns(num, num_paid)
         self.ends = fixed(_paired(of_d, of_c))
         self.now = fixed(_paired(of_a, of_a))
-        # From their logs to the places in the stretches, and to what is affine in the exponent: one of the
-        # powers of the time is the derivative of what has gone, and of the time alive.
+        # From their logs to what is affine in the exponent: one of the powers of the time is the derivative
+        # of what has gone, and of the time alive.
         at_places = np.ones(len(places))
-        self.at_now = fixed(np.kron(_paired(of_a, of_a), [at_places]))
-        second = of_b * dropout + of_e * is_silence + of_a * (1.0 - is_silence)
-        self.affine = fixed(np.kron(_paired(of_b * dropout + of_a, second), [at_places]))
+        second = of_e * is_silence + of_a * (1.0 - is_silence)
+        self.affine = fixed(np.kron(_paired(of_a - of_b, second), [at_places]))
         constant = np.stack([np.log(dropout), np.zeros(num)], axis=1)
         self.constant = fixed(np.kron(constant.reshape(-1), at_places))
         self.is_derived = fixed(np.stack([np.ones(num), 1.0 - is_silence], axis=1).reshape(-1))
         self.of_shape = fixed(_paired(of_e, of_e * is_silence))
 
-        # Of every place: the time that is left to beta, its power, and the share of its stretch.
-        self.shift = fixed(np.repeat(dropout_rate - rate, 2 * len(places)))
-        self.least_time = fixed(np.repeat(dropout_rate, 2 * len(places)))
+        # Of every place: both sums, the power of the time over beta + T, and the share of its stretch.
+        self.buying = fixed(np.kron(_paired(of_a, of_a), [at_places]))
+        self.staying = fixed(np.kron(_paired(of_b, of_b), [at_places]))
         powers = np.stack([dropout + 1.0, dropout], axis=1)
         self.power = fixed(np.kron(powers.reshape(-1), at_places))
         both = np.eye(2 * num)
@@ -149,8 +151,10 @@ class BuyingLayer(nn.Module):
         summed = torch.maximum(units @ self.sums + self.start, self.least)
         logs = torch.log(summed)
         lengths = torch.log((summed @ self.ends) / (summed @ self.now))
-        place = logs @ self.at_now + lengths @ self.spread_places
-        time = torch.maximum(torch.exp(place) + self.shift, self.least_time)
+        # The time of a place over beta + T, from how far it lies from now: where dropout hardly varies, its
+        # power is so high that two logs would leave no digits of their difference.
+        away = torch.exp(lengths @ self.spread_places) - 1.0
+        time = torch.clamp(away * ((summed @ self.buying) / (summed @ self.staying)) + 1.0, min=_LEAST_TIME)
         falling = (lengths * (self.is_derived - summed @ self.of_shape)) @ self.spread_places
         exponent = logs @ self.affine + self.constant + falling - self.power * torch.log(time)
         integrals = (torch.exp(torch.clamp(exponent, max=_MOST_EXPONENT)) @ self.steps) * lengths

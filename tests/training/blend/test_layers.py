@@ -153,7 +153,17 @@ def test_the_layer_of_buying_says_what_its_models_say(buying: Expert, scale: flo
     assert buying.is_able(Questions.of(SPEC.schema)).tolist() == [True, True, True, True, False]
 
 
-@pytest.mark.parametrize("model", [(54.0, 400.0, 0.05, 0.1), (0.5, 8.0, 20.0, 8000.0), (0.001, 0.001, 5, 1)])
+@pytest.mark.parametrize(
+    "model",
+    [
+        (54.0, 400.0, 0.05, 0.1),
+        (0.5, 8.0, 20.0, 8000.0),
+        (0.001, 0.001, 5, 1),
+        # Dropout that hardly varies between customers, as a few of them leave it.
+        (2.0, 60.0, 487.0, 7170.0),
+        (5.0, 300.0, 8103.0, 8103.0),
+    ],
+)
 def test_the_layer_of_buying_keeps_its_digits(buying: Expert, model: tuple[float, ...]) -> None:
     """At the bounds of a fit; and alone a customer gets what all get together."""
     fitted = ParetoNbd(**dict(zip(("r", "alpha", "s", "beta"), map(float, model), strict=True)))
