@@ -26,6 +26,11 @@ EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 """Somebody pressed Ctrl-C."""
 
+EXIT_TERMINATED = 143
+"""Somebody sent SIGTERM."""
+
+NOTHING_LOST = "nothing that was complete before is lost"
+
 LOG_COLUMNS = 140
 
 OF_THE_DISK = frozenset(
@@ -52,7 +57,7 @@ def run_entry(main: Callable[P, R]) -> Callable[P, R]:
         main: The entry point.
 
     Returns:
-        The same, which exits with code 2 on a :class:`HoldfastError` and 130 on an interruption.
+        The same, which exits with code 2 on a :class:`HoldfastError`, 130 on an interruption, 143 on SIGTERM.
     """
 
     @wraps(main)
@@ -70,10 +75,30 @@ def run_entry(main: Callable[P, R]) -> Callable[P, R]:
             say_error(_of_the_disk(error))
             raise SystemExit(EXIT_ERROR) from error
         except KeyboardInterrupt as error:
-            say_error("interrupted; nothing that was complete before is lost")
+            say_error(f"interrupted; {NOTHING_LOST}")
             raise SystemExit(EXIT_INTERRUPTED) from error
+        except SystemExit as error:
+            code = _code_of_signal(error)
+            if code is None:
+                raise
+            raise SystemExit(code) from error
 
     return guarded
+
+
+def _code_of_signal(error: SystemExit) -> int | None:
+    """Return the exit code where Lightning has made an exit of a signal, and say so; None for any other.
+
+    Its own exit would be taken for a success after SIGTERM, and for a failure after Ctrl-C.
+    """
+    # Known by name: not every command has need of Lightning.
+    if type(error).__name__ == "SIGTERMException":
+        say_error(f"told to stop; {NOTHING_LOST}")
+        return EXIT_TERMINATED
+    if isinstance(error.__context__, KeyboardInterrupt):
+        say_error(f"interrupted; {NOTHING_LOST}")
+        return EXIT_INTERRUPTED
+    return None
 
 
 def wide_console() -> Console:
@@ -101,7 +126,7 @@ class WritableFolder(Callback):
 def _of_the_disk(error: OSError) -> str:
     """Return what the system refused, and where, in words."""
     where = error.filename or "a file"
-    return f"{where} cannot be written or read: {error.strerror}; nothing that was complete before is lost"
+    return f"{where} cannot be written or read: {error.strerror}; {NOTHING_LOST}"
 
 
 def say_error(message: str) -> None:

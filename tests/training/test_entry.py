@@ -1,9 +1,17 @@
 """How entry points end."""
 
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from pytorch_lightning.utilities import exceptions as lightning
 
 from holdfast.errors import ConfigError
 from training.entry import run_entry
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_an_error_on_purpose_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,6 +53,46 @@ def test_an_interruption_is_exit_code_130(capsys: pytest.CaptureFixture[str]) ->
         main()
     assert caught.value.code == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+class SIGTERMException(SystemExit):
+    """What Lightning makes of SIGTERM: an exit that says success."""
+
+
+def test_what_lightning_makes_of_a_signal_keeps_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    """SIGTERM is 143 and Ctrl-C 130, each with a line; any other exit is as it was."""
+
+    @run_entry
+    def main(name: str) -> None:
+        if name == "SIGTERM":
+            raise SIGTERMException
+        try:
+            signal.raise_signal(getattr(signal, name))
+        except KeyboardInterrupt:
+            sys.exit(1)
+        sys.exit(7)
+
+    assert issubclass(lightning.SIGTERMException, SystemExit)
+    for name, code, line in (
+        ("SIGTERM", 143, "error: told to stop; nothing"),
+        ("SIGINT", 130, "error: interrupted; nothing"),
+        ("SIGCHLD", 7, ""),
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main(name)
+        assert caught.value.code == code
+        assert capsys.readouterr().err.startswith(line)
+
+
+def test_an_interruption_of_the_imports_is_one_line_too() -> None:
+    """Whichever command it is: this package is imported first."""
+    program = "import sys; sys.argv = ['-m']; import training; raise {}"
+    for error, shown in (("KeyboardInterrupt", "error: interrupted\n"), ("ZeroDivisionError", "Traceback")):
+        command = [sys.executable, "-c", program.format(error)]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert ended.returncode
+        assert ended.stderr.startswith(shown)
+        assert (ended.stderr == shown) == (error == "KeyboardInterrupt")
 
 
 def test_arguments_name_and_result_pass_through() -> None:
