@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from training.evaluation.questions import TRUTH
 from training.evaluation.result import EvaluationResult, HorizonResult, ModelResult, TargetResult
-from training.report.wording import amount, percent, value_of
+from training.report.wording import amount, percent, short, value_of
 
 RIGHT, FAR_OFF = 0.02, 0.05
 """How far probabilities may be off on average and be called right; from when on their level misleads."""
@@ -82,7 +82,7 @@ def _amount_tiles(target: TargetResult, horizon: HorizonResult, main: ModelResul
     if ratio is not None and mean is not None:
         total = mean * horizon["num_readouts"]
         meaning = (
-            f"foreseen over actual total: {_short(ratio * total)} against {_short(total)} {target['unit']}"
+            f"foreseen over actual total: {short(ratio * total)} against {short(total)} {target['unit']}"
         )
         what = f"{target['name']}, {horizon['horizon_days']} days"
         found.append(Tile(what=what, figure=f"{ratio:.2f}", meaning=meaning.rstrip()))
@@ -174,12 +174,3 @@ def _comparison(result: EvaluationResult, target: TargetResult, horizon: Horizon
     if truth is not None and (most := value_of(truth, metric)):
         text += f"; knowing the true causes would give {most:.3f}"
     return f"{text}."
-
-
-def _short(value: float) -> str:
-    """Return an amount in three digits or so, for large type's small print."""
-    for size, name in ((1e9, " bn"), (1e6, " m"), (1e4, " k")):
-        if abs(value) >= size:
-            scaled = value / (1e3 if name == " k" else size)
-            return f"{scaled:,.2f}{name}" if scaled < 10 else f"{scaled:,.0f}{name}"
-    return f"{value:,.0f}"

@@ -231,6 +231,25 @@ def test_table_shows_every_model_and_horizon() -> None:
     assert "interval" not in shown(judged(outcomes, {"ours": ours}, num_replicates=0))
 
 
+@pytest.mark.parametrize(
+    ("factor", "parts"), [(1e-6, ["e-05"]), (1e10, [" bn"]), (1e30, ["e+31"]), (1.0, ["18.69", "mean 25.88"])]
+)
+def test_amounts_of_every_size_fit_into_the_table(factor: float, parts: list[str]) -> None:
+    """None is cut off, and none that is not 0 is shown as 0."""
+    outcomes, ours = case()
+    many = {
+        "spend": outcomes.values["spend"] * np.float32(factor),
+        "orders": outcomes.values["orders"],
+    }
+    said = replace(ours, expected=dict(ours.expected, spend=ours.expected["spend"] * factor))
+    text = shown(judged(replace(outcomes, values=many), {"ours": said}))
+    spend = text[text.index("spend, EUR") : text.index("orders")]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in spend
+    assert " 0.00 " not in spend
+    for part in parts:
+        assert part in spend
+
+
 def test_best_is_marked_per_column() -> None:
     """Higher AUROC, lower log loss, a ratio nearer to 1; the truth does not compete; ties share."""
     outcomes, good = case(scale=2.0)

@@ -6,7 +6,7 @@ import pytest
 
 from builders import small_schema
 from holdfast.schema import Field, Schema, Target
-from training.report.wording import amount, definition, eligibility, moment, percent
+from training.report.wording import amount, definition, eligibility, moment, percent, short
 
 
 @pytest.mark.parametrize(
@@ -19,12 +19,33 @@ def test_percent(share: float, digits: int, text: str) -> None:
 
 
 def test_amount() -> None:
-    """Large ones without cents, small ones with, and no unit without one."""
+    """Large ones without cents, small ones with; what is not 0 is never shown as 0."""
     assert [amount(1_234_567.8, "GBP"), amount(12.345, "GBP"), amount(0.0, "")] == [
         "1,234,568 GBP",
         "12.35 GBP",
         "0",
     ]
+    assert [amount(0.00012, "BTC"), amount(-0.05, "EUR"), amount(2.5e13, "IRR")] == [
+        "0.00012 BTC",
+        "-0.05 EUR",
+        "25,000 bn IRR",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.00025, "0.0002500"),
+        (120.4, "120"),
+        (30_000.0, "30 k"),
+        (-2.5e6, "-2.50 m"),
+        (4e20, "4.000e+20"),
+    ],
+)
+def test_short_amounts(value: float, text: str) -> None:
+    """Three digits or so, whatever the size."""
+    assert short(value) == text
 
 
 def test_moment() -> None:
