@@ -101,8 +101,15 @@ def columns_of(target: TargetResult) -> tuple[Column, ...]:
     return tuple(column for column in wanted if column.metric in present)
 
 
+def has_verdict(horizon: HorizonResult, column: Column) -> bool:
+    """Return whether a metric can call a model better: where no amount came, who says least errs least."""
+    return column not in AMOUNT_COLUMNS or horizon["mean"] != 0.0
+
+
 def best_models(horizon: HorizonResult, column: Column) -> set[str]:
     """Return who is best, as far as the shown digits tell; the truth does not compete."""
+    if not has_verdict(horizon, column):
+        return set()
     shown = {
         name: column.text(value)
         for name, model in horizon["models"].items()
@@ -166,7 +173,8 @@ def _add_rows(
     if horizon["mean"] is not None and is_rate:
         table.add_row("", Text(f"base rate {horizon['mean']:.1%}", style="dim"), *blank)
     elif horizon["mean"] is not None:
-        table.add_row("", Text(f"mean {sized(horizon['mean'])}", style="dim"), *blank)
+        note = "" if horizon["mean"] else ": nothing came"
+        table.add_row("", Text(f"mean {sized(horizon['mean'])}{note}", style="dim"), *blank)
     table.add_section()
 
 

@@ -104,6 +104,8 @@ def look_part(result: EvaluationResult, target: TargetResult) -> LookPart | None
 
 def _sentences(look: TargetLook, target: TargetResult) -> list[str]:
     num = look["num_compared"]
+    if target["kind"] == "amount" and look["whole"]["total_ratio"]["value"] is None:
+        return ["Nothing came, so that no group can be told from another."]
     if not num:
         return [f"No group has the {FEWEST_READOUTS} cases that it takes to tell it from the rest."]
     said = [_weakness(look, weakness, target) for weakness in look["weakest"]]

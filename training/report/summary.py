@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from training.evaluation.questions import TRUTH
 from training.evaluation.result import EvaluationResult, HorizonResult, ModelResult, TargetResult
+from training.report.context import DataFacts
 from training.report.wording import amount, percent, short, value_of
 
 RIGHT, FAR_OFF = 0.02, 0.05
@@ -58,6 +59,21 @@ def headline(result: EvaluationResult) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
+def never_learned(result: EvaluationResult, data: DataFacts) -> list[str]:
+    """Say which amounts and counts were 0 at every training cutoff: nobody could learn them there."""
+    means = [c.means for split in data.splits if split.name in {"train", "refit"} for c in split.by_cutoff]
+    sentences = []
+    for target in result["targets"]:
+        known = [mean[target["name"]] for mean in means if target["name"] in mean]
+        if target["kind"] != "time_to_event" and known and not any(known):
+            days = target["horizons"][-1]["horizon_days"]
+            sentences.append(
+                f"{target['name'].capitalize()} within {days} days was 0 at every training cutoff: nothing "
+                "could be learned of it, and what the model says of it means nothing yet."
+            )
+    return sentences
+
+
 def _risk_tiles(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> list[Tile]:
     lift, base, days = value_of(main, "lift_at_10"), horizon["mean"], horizon["horizon_days"]
     found = []
@@ -86,6 +102,11 @@ def _amount_tiles(target: TargetResult, horizon: HorizonResult, main: ModelResul
         )
         what = f"{target['name']}, {horizon['horizon_days']} days"
         found.append(Tile(what=what, figure=f"{ratio:.2f}", meaning=meaning.rstrip()))
+    foreseen = _foreseen(main)
+    if mean == 0.0 and foreseen is not None:
+        what = f"{target['name']}, {horizon['horizon_days']} days"
+        figure = f"{short(foreseen)} {target['unit']}".rstrip()
+        found.append(Tile(what=what, figure=figure, meaning="foreseen in total, and nothing came"))
     top = _top_gain(main)
     if top is not None:
         meaning = "of the total came from the tenth with the highest expectation"
@@ -120,8 +141,20 @@ def _level(main: ModelResult) -> str:
     return f"{text} Trust the order more than the level." if abs(said - came) > FAR_OFF else text
 
 
+def _foreseen(main: ModelResult) -> float | None:
+    """Return the total that was foreseen, from the deciles: a ratio to a total of 0 does not hold it."""
+    rows = main["curves"].get("deciles", [])
+    return sum(row["num_readouts"] * row["predicted"] for row in rows) if rows else None
+
+
 def _totals(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> str:
-    ratio, mean = value_of(main, "total_ratio"), horizon["mean"]
+    ratio, mean, foreseen = value_of(main, "total_ratio"), horizon["mean"], _foreseen(main)
+    if mean == 0.0 and foreseen is not None:
+        return (
+            f"{target['name'].capitalize()} within {horizon['horizon_days']} days: foreseen in total "
+            f"{amount(foreseen, target['unit'])}, came {amount(0.0, target['unit'])}; where nothing came, no "
+            "model can be called better than another."
+        )
     if ratio is None or mean is None:
         return ""
     total = mean * horizon["num_readouts"]

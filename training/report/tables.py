@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from training.evaluation.questions import TRUTH, Interval
 from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
-from training.evaluation.table import Column, best_models
+from training.evaluation.table import Column, best_models, has_verdict
 from training.report.context import ReportContext
 from training.report.wording import amount, moment, percent
 
@@ -83,7 +83,7 @@ def differences_table(
         Row(
             name=name,
             kind="truth" if name == TRUTH else "",
-            cells=[_difference(differences.get(column.metric), column) for column in shown],
+            cells=[_difference(differences.get(c.metric), c, is_told=has_verdict(horizon, c)) for c in shown],
         )
         for name, differences in horizon["differences"].items()
     ]
@@ -191,7 +191,7 @@ def _cell(horizon: HorizonResult, name: str, column: Column, *, is_best: bool) -
     return Cell(text=text, interval=shown, is_best=is_best)
 
 
-def _difference(interval: Interval | None, column: Column) -> Cell:
+def _difference(interval: Interval | None, column: Column, *, is_told: bool) -> Cell:
     if interval is None or interval["value"] is None:
         return Cell(text=NOTHING)
     value, low, high = interval["value"], interval["low"], interval["high"]
@@ -200,7 +200,7 @@ def _difference(interval: Interval | None, column: Column) -> Cell:
     largest = max(abs(number) for number in (value, low, high))
     text, *bounds = (_signed(number, column, like=largest) for number in (value, low, high))
     shown = " to ".join(bounds)
-    if low > 0 or high < 0:
+    if is_told and (low > 0 or high < 0):
         is_better = (low > 0) == (column.better == "high")
         shown += ", better" if is_better else ", worse"
     return Cell(text=text, interval=shown)

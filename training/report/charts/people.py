@@ -115,7 +115,7 @@ def cutoffs_chart(
 ) -> Markup | None:
     """Draw a metric of every model from cutoff to cutoff; whiskers are those of the main model."""
     cutoffs = look["cutoffs"]
-    if not cutoffs:
+    if not any(m[metric]["value"] is not None for cutoff in cutoffs for m in cutoff["models"].values()):
         return None
     figure, axes = new_axes("cutoff", TITLES[metric])
     curves: dict[str, list[tuple[float, float]]] = {}
