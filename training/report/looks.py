@@ -45,6 +45,7 @@ def look_part(result: EvaluationResult, target: TargetResult) -> LookPart | None
         return None
     order, level = METRICS[target["kind"]]
     has_intervals = result["num_replicates"] > 0
+    is_coming = target["form"] == "event"
     return LookPart(
         sentences=_sentences(look, target) if has_intervals else [],
         num_compared=look["num_compared"] if has_intervals else 0,
@@ -72,16 +73,16 @@ def look_part(result: EvaluationResult, target: TargetResult) -> LookPart | None
                 (
                     "Customers who stand alike",
                     "Lines: what was foreseen for them on average. Marks: what came.",
-                    typical_chart(look, "customers"),
+                    typical_chart(look, "customers", is_coming=is_coming),
                 ),
                 (
                     "Fifths by risk",
                     "The farther apart the lines, the more the model tells; marks on lines are right.",
-                    typical_chart(look, "risk"),
+                    typical_chart(look, "risk", is_coming=is_coming),
                 ),
             ]
         ),
-        typical=_typical_table(look),
+        typical=_typical_table(look, is_coming=is_coming),
         cutoff_figures=captions(
             [
                 (
@@ -177,7 +178,7 @@ def _metric_cell(metric: str, interval: Interval) -> Cell:
     )
 
 
-def _typical_table(look: TargetLook) -> Table | None:
+def _typical_table(look: TargetLook, *, is_coming: bool) -> Table | None:
     if not look["typical"]:
         return None
     titles = {"customers": "Customers who stand alike", "risk": "Fifths by risk"}
@@ -191,8 +192,14 @@ def _typical_table(look: TargetLook) -> Table | None:
                     cells=[
                         Cell(text=curve["meaning"]),
                         Cell(text=f"{curve['num_readouts']:,}"),
-                        Cell(text=percent(curve["predicted"][-1])),
-                        Cell(text=NOTHING if (came := curve["observed"][-1]) is None else percent(came)),
+                        *(
+                            Cell(
+                                text=NOTHING
+                                if share is None
+                                else percent(1.0 - share if is_coming else share)
+                            )
+                            for share in (curve["predicted"][-1], curve["observed"][-1])
+                        ),
                     ],
                 )
                 for curve in look["typical"]
@@ -201,7 +208,13 @@ def _typical_table(look: TargetLook) -> Table | None:
         )
         for kind, title in titles.items()
     ]
-    heads = ["customers", "who they are", "readouts", f"not come by day {days:g}: foreseen", "actual"]
+    heads = [
+        "customers",
+        "who they are",
+        "readouts",
+        f"{'' if is_coming else 'not '}come by day {days:g}: foreseen",
+        "actual",
+    ]
     return Table(
         title=f"Typical customers, {look['name']}",
         heads=heads,
