@@ -226,6 +226,7 @@ def result_with(
                 "name": "churn",
                 "kind": "time_to_event",
                 "form": form,
+                "event_types": ["purchase"],
                 "unit": "",
                 "horizons": [question(churn, "auroc", 0.4)],
             },

@@ -192,14 +192,8 @@ def _typical_table(look: TargetLook, *, is_coming: bool) -> Table | None:
                     cells=[
                         Cell(text=curve["meaning"]),
                         Cell(text=f"{curve['num_readouts']:,}"),
-                        *(
-                            Cell(
-                                text=NOTHING
-                                if share is None
-                                else percent(1.0 - share if is_coming else share)
-                            )
-                            for share in (curve["predicted"][-1], curve["observed"][-1])
-                        ),
+                        Cell(text=_share(curve["predicted"][-1], is_coming=is_coming)),
+                        Cell(text=_share(curve["observed"][-1], is_coming=is_coming)),
                     ],
                 )
                 for curve in look["typical"]
@@ -208,13 +202,8 @@ def _typical_table(look: TargetLook, *, is_coming: bool) -> Table | None:
         )
         for kind, title in titles.items()
     ]
-    heads = [
-        "customers",
-        "who they are",
-        "readouts",
-        f"{'' if is_coming else 'not '}come by day {days:g}: foreseen",
-        "actual",
-    ]
+    asked = f"{'come' if is_coming else 'not come'} by day {days:g}"
+    heads = ["customers", "who they are", "readouts", f"{asked}: foreseen", "actual"]
     return Table(
         title=f"Typical customers, {look['name']}",
         heads=heads,
@@ -222,6 +211,12 @@ def _typical_table(look: TargetLook, *, is_coming: bool) -> Table | None:
         texts=["who they are"],
         kind="wide",
     )
+
+
+def _share(survival: float | None, *, is_coming: bool) -> str:
+    if survival is None:
+        return NOTHING
+    return percent(1.0 - survival if is_coming else survival)
 
 
 def _cutoffs_table(result: EvaluationResult, look: TargetLook, target: TargetResult) -> Table | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from training.evaluation.questions import TRUTH
 from training.evaluation.result import EvaluationResult, HorizonResult, ModelResult, TargetResult
 from training.report.context import DataFacts
-from training.report.wording import amount, percent, short, value_of
+from training.report.wording import amount, meant, percent, short, value_of
 
 RIGHT, FAR_OFF = 0.02, 0.05
 """How far probabilities may be off on average and be called right; from when on their level misleads."""
@@ -118,10 +118,9 @@ def _top_tenth(target: TargetResult, horizon: HorizonResult, main: ModelResult) 
     lift, base, days = value_of(main, "lift_at_10"), horizon["mean"], horizon["horizon_days"]
     if lift is None or base is None:
         return ""
-    meant = f"no activity within {days} days" if target["form"] == "inactivity" else f"within {days} days"
     return (
-        f"{target['name'].capitalize()} ({meant}): of 100 customers in the tenth that the model "
-        f"holds most at risk, it came true for {100 * lift * base:.0f}; of 100 drawn from all, for "
+        f"{target['name'].capitalize()} ({meant(target, days=days)}): of 100 customers in the tenth that the "
+        f"model holds most at risk, it came true for {100 * lift * base:.0f}; of 100 drawn from all, for "
         f"{100 * base:.0f}."
     )
 

@@ -5,6 +5,7 @@ It deliberately computes nothing: every figure stands in the result or the conte
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from training.evaluation.questions import TRUTH, Interval
 from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
@@ -184,7 +185,7 @@ def _cell(horizon: HorizonResult, name: str, column: Column, *, is_best: bool) -
     value, low, high = interval["value"], interval["low"], interval["high"]
     bounds = [] if low is None or high is None else [low, high]
     # A comparison over seeds brings their spread as well; some models have none.
-    spread = interval.get("spread")
+    spread = cast("float | None", interval.get("spread"))
     text = column.text(value)
     text += f" \N{PLUS-MINUS SIGN} {column.text(spread, like=value)}" if spread else ""
     shown = " to ".join(column.text(bound, like=value) for bound in bounds)

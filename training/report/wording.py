@@ -10,6 +10,8 @@ from training.evaluation.digits import MOST, sized
 from training.evaluation.result import ModelResult, TargetResult
 
 LARGEST_IN_FULL = 1e12
+MOST_TYPES_NAMED = 3
+"""More awaited types than these would drown a sentence; the model card names all of them."""
 
 GLOSSARY = {
     "AUROC": "Take one customer to whom it happened and one to whom it did not, at random: how often does "
@@ -68,14 +70,21 @@ def moment(iso: str) -> str:
     return re.sub(r"T00:00(:00(\.0+)?)?Z$", "", utc).replace("T", " ").replace("Z", " UTC")
 
 
-def happening(target: TargetResult | Target, *, days: int) -> str:
+def happening(target: TargetResult, *, days: int) -> str:
     """Return what a probability of a target is about, in words."""
-    name, form = (
-        (target.name, target.form) if isinstance(target, Target) else (target["name"], target["form"])
-    )
-    if form == "inactivity":
-        return f"{name}: no activity within {days} days"
-    return f"{name}: within {days} days"
+    return f"{target['name']}: {meant(target, days=days)}"
+
+
+def meant(target: TargetResult, *, days: int) -> str:
+    """Return what must come true for a probability to be right; activity may be more than what is awaited."""
+    if target["form"] != "inactivity":
+        return f"within {days} days"
+    types = target.get("event_types")
+    if types is None:
+        return f"no awaited event within {days} days"
+    if len(types) > MOST_TYPES_NAMED:
+        return f"no event of {len(types)} awaited types within {days} days"
+    return f"no event{f' of type {_listed(tuple(types))}' if types else ''} within {days} days"
 
 
 def definition(schema: Schema, target: Target) -> str:

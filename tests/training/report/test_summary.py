@@ -13,8 +13,8 @@ def test_headline_by_hand() -> None:
     """The tenth at the top against all, totals, and the best baseline, not the weakest."""
     churn, churn_order, spend, spend_order = headline(result_with((0.01, 0.09)))
     assert churn == (
-        "Churn (no activity within 90 days): of 100 customers in the tenth that the model holds "
-        "most at risk, it came true for 60; of 100 drawn from all, for 40."
+        "Churn (no event of type purchase within 90 days): of 100 customers in the tenth that the model "
+        "holds most at risk, it came true for 60; of 100 drawn from all, for 40."
     )
     assert churn_order == (
         "In ordering customers by churn, sequence is surely better than the best other model, trees "

@@ -70,7 +70,7 @@ def in_thousands(axes: Axes, name: str) -> None:
 
 def few_ticks(axes: Axes) -> None:
     """Keep the numbers below an axis apart, beside names that leave it little room."""
-    axes.xaxis.set_major_locator(ticker.MaxNLocator(MOST_TICKS))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(MOST_TICKS, steps=[1, 2, 2.5, 5, 10]))
 
 
 def top_of(shares: Iterable[float]) -> float:
