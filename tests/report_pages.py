@@ -32,12 +32,13 @@ def result_of(
     horizons: tuple[int, ...] = (90,),
     looks: list[TargetLook] | None = None,
     num_replicates: int = 30,
+    has_spend: bool = True,
 ) -> EvaluationResult:
-    """Return the result of models that know more or less."""
+    """Return the result of models that know more or less; without spend, nothing came of it."""
     rng = np.random.default_rng(0)
     signal = rng.normal(size=NUM)
     gone = (rng.random((NUM, len(horizons))) < 1 / (1 + np.exp(2 * signal[:, None]))).astype(np.float32)
-    spend = np.where(gone[:, -1] == 0, np.exp(3 + signal), 0).astype(np.float32)
+    spend = np.where((gone[:, -1] == 0) & has_spend, np.exp(3 + signal), 0).astype(np.float32)
     predictions = {}
     for at, name in enumerate(models):
         seen = signal + (0.1 if name == "truth" else 0.5 * (at + 1)) * rng.normal(size=NUM)
@@ -225,6 +226,7 @@ def result_with(
                 "name": "churn",
                 "kind": "time_to_event",
                 "form": form,
+                "event_types": ["purchase"],
                 "unit": "",
                 "horizons": [question(churn, "auroc", 0.4)],
             },

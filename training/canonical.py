@@ -4,7 +4,7 @@ It deliberately does not know how rows are sorted and stored: it gives a lazy fr
 columns in which every row carries the reason why it cannot be used, or none.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import polars as pl
 
 from holdfast.errors import DataError, shorten
 from training.data_config import DataConfig
+from training.labels import MAX_ADDEND
 from training.sources import polars_reasons
 from training.times import NUMBER_HINT, TIME_PROBLEMS, is_time, read_times
 
@@ -115,7 +116,8 @@ class _Columns:
             if number > 1 or is_needed:
                 self.rules.append((f"{name}: {text}", name, problem == number))
 
-    def add_number(self, name: str) -> None:
+    def add_number(self, name: str, *, is_summed: bool = False) -> None:
+        """Add a number column; one that a target sums must not be larger than a sum can hold."""
         dtype = self.dtype(name)
         if not (dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
             self.refuse(name, "it must be a number; CAST(… AS DOUBLE) in the SQL makes it so")
@@ -124,6 +126,9 @@ class _Columns:
         if dtype.is_float() or dtype.is_decimal() or dtype == pl.Int128:
             rule = value.is_infinite() | (value.is_not_nan() & (value.abs() > FLOAT32_MAX))
             self.rules.append((f"{name}: infinite or beyond float32", name, rule))
+        if is_summed:
+            rule = value.is_not_nan() & (value.abs() > MAX_ADDEND)
+            self.rules.append((f"{name}: too large for sums (over {MAX_ADDEND:.3g})", name, rule))
 
     def table(self, name: str, raw: pl.LazyFrame, **columns: object) -> CanonicalTable:
         reason = pl.lit(0, dtype=pl.UInt8)
@@ -152,7 +157,8 @@ def events_table(config: DataConfig, sources: Mapping[str, pl.LazyFrame]) -> Can
     columns.add_text("customer_id", missing="no customer")
     columns.add_time("occurred_at", is_needed=True)
     columns.add_text("event_type", missing="no event type")
-    _add_declared(columns, schema.categorical_fields, schema.numeric_fields)
+    summed = {target.field for target in schema.targets if target.field is not None}
+    _add_declared(columns, schema.categorical_fields, schema.numeric_fields, summed=summed)
     return columns.table(
         "events",
         raw,
@@ -240,11 +246,13 @@ def _query(
     return raw, _Columns(schema=schema, time_zone=config.time_zone, where=where)
 
 
-def _add_declared(columns: _Columns, text: Sequence[str], numbers: Sequence[str]) -> None:
+def _add_declared(
+    columns: _Columns, text: Sequence[str], numbers: Sequence[str], *, summed: Collection[str] = ()
+) -> None:
     for name in text:
         columns.add_text(name)
     for name in numbers:
-        columns.add_number(name)
+        columns.add_number(name, is_summed=name in summed)
 
 
 def _reader(time_zone: str) -> Callable[[pl.Series], pl.Series]:

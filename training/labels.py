@@ -23,7 +23,9 @@ READOUTS_AT_ONCE = 1_000_000
 """Readouts asked about at a time: sorting the nine million candidates of 250,000 customers, as a grid of 36
 cutoffs has them, took half a gigabyte."""
 
-_MAX_ADDEND = 2.0**50
+MAX_ADDEND = 2.0**50
+"""Beyond, a sum could not be exact: :mod:`training.canonical` leaves rows with such amounts out."""
+
 _COARSE = 2.0**10
 _FINE = 2.0**-32
 
@@ -267,7 +269,7 @@ def _sums(addends: ndarray, start: ndarray, end: ndarray) -> ndarray:
     Two int64 prefix sums of a coarse and a fine part are exact, and where they overflow, their
     differences do not. Missing addends count as 0; sizes beyond 2**50 are cut to that.
     """
-    value = np.clip(np.nan_to_num(addends.astype(np.float64), nan=0.0), -_MAX_ADDEND, _MAX_ADDEND)
+    value = np.clip(np.nan_to_num(addends.astype(np.float64), nan=0.0), -MAX_ADDEND, MAX_ADDEND)
     coarse = np.floor(value / _COARSE)
     fine = np.rint((value - coarse * _COARSE) / _FINE)
     total = np.zeros(len(start))

@@ -4,6 +4,7 @@ It deliberately does not know how labels are made: it says only up to which inst
 """
 
 import functools
+import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NoReturn
@@ -13,9 +14,11 @@ from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
 
 from holdfast.errors import ConfigError
-from holdfast.schema import MICROSECONDS_PER_DAY, Schema, horizon_grid_days
+from holdfast.schema import MICROSECONDS_PER_DAY, Schema, Target, horizon_grid_days
 from training.cutoffs import Candidates, GridCandidates, RandomCandidates, TrainPolicy, candidates
 from training.labels import Labeller, Labels
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,7 +192,10 @@ def raise_none_eligible(labeller: Labeller, *, name: str, times_us: tuple[int, .
 
 
 def check_learnable(labels: Labels, schema: Schema, *, name: str) -> None:
-    """Refuse a split from which a target cannot be learned or judged.
+    """Refuse a split from which a target cannot be learned or judged, and warn where nothing came.
+
+    A new business may have no spend yet, so that sums of 0 alone are no mistake; but a model of them answers
+    0 for everybody, and whoever reads the log should know.
 
     Args:
         labels: Of all readouts of the split.
@@ -207,6 +213,8 @@ def check_learnable(labels: Labels, schema: Schema, *, name: str) -> None:
             if np.isnan(values).all():
                 limit = f"0 of {len(values)} readouts have a known label, and at least 1 is needed"
                 raise ConfigError(where, 0, limit)
+            if not np.nanmax(values) > 0:
+                _log.warning(_nothing_came(target, int((~np.isnan(values)).sum()), name=name))
             continue
         lower, upper = labels.lower[target.name], labels.upper[target.name]
         num_bins = len(horizon_grid_days(target))
@@ -225,6 +233,14 @@ def iso(time_us: int) -> str:
     """Return a time as ISO 8601 in UTC, without seconds where they are 0."""
     moment = datetime.fromtimestamp(time_us // 1_000_000, tz=UTC)
     return moment.strftime("%Y-%m-%dT%H:%MZ" if moment.second == 0 else "%Y-%m-%dT%H:%M:%SZ")
+
+
+def _nothing_came(target: Target, num_known: int, *, name: str) -> str:
+    what = "an event" if target.field is None else f"a positive sum of {target.field} over events"
+    types = f"type {list(target.event_types)}" if target.event_types else "any type"
+    use = "learned" if name in {"train", "refit"} else "judged"
+    counted = f"none of {num_known:,} {name} cutoffs has {what} of {types}"
+    return f"target {target.name}: {counted}, so that nothing can be {use} of it"
 
 
 def _refuse_overlap(

@@ -78,6 +78,8 @@ def test_gives_canonical_columns_and_types(tmp_path: Path) -> None:
             [1.0, float("inf"), -float("inf"), 1e39, -3.5e38, float("nan"), None],
             ["", *["amount: infinite or beyond float32"] * 4, "", ""],
         ),
+        ("amount", [2.0**50, -1.2e15, 3e38], ["", *["amount: too large for sums (over 1.13e+15)"] * 2]),
+        ("amount", [2**50, -(2**60)], ["", "amount: too large for sums (over 1.13e+15)"]),
         ("channel", ["web", None, ""], ["", "", ""]),
     ],
 )
@@ -86,6 +88,17 @@ def test_tells_why_a_row_cannot_be_used(
 ) -> None:
     """Rows without customer, time or type and amounts out of range are told apart; fields may be missing."""
     assert reasons_of(events_of(tmp_path, events_with(**{column: values}))) == reasons
+
+
+def test_a_number_that_no_target_sums_may_be_as_large_as_float32(tmp_path: Path) -> None:
+    """The limit is that of labels: a field of the same size that is only seen is used."""
+    churn = {
+        "kind": "time_to_event",
+        "form": "inactivity",
+        "event_types": ["purchase"],
+        "horizons_days": [30],
+    }
+    assert reasons_of(events_of(tmp_path, events_with(amount=[3e38]), targets={"churn": churn})) == [""]
 
 
 def test_of_several_reasons_the_first_counts(tmp_path: Path) -> None:

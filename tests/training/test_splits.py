@@ -231,6 +231,35 @@ def test_no_known_amount_is_refused() -> None:
         check_learnable(unknown, small_schema(), name="train")
 
 
+@pytest.mark.parametrize(
+    ("name", "target", "says"),
+    [
+        ("train", "spend", "none of 2 train cutoffs has a positive sum of amount over events of type "),
+        ("refit", "spend", "nothing can be learned"),
+        (
+            "test",
+            "orders",
+            "none of 2 test cutoffs has an event of type ['purchase'], so that nothing can be judged",
+        ),
+    ],
+)
+def test_a_target_that_is_never_positive_is_told(
+    caplog: pytest.LogCaptureFixture, name: str, target: str, says: str
+) -> None:
+    """A new business may have no spend yet: it is not refused, but the log says so, unknown ones left out."""
+    labels = churn_labels((0, 1), (12, 13), (12, 13))
+    check_learnable(labels, small_schema(), name=name)
+    assert not caplog.records
+    nothing = np.array([0.0, 0.0, np.nan], dtype=np.float32)
+    check_learnable(
+        replace(labels, values=dict(labels.values, **{target: nothing})), small_schema(), name=name
+    )
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"target {target}: " in record.getMessage()
+    assert says in record.getMessage()
+
+
 def test_random_policy_is_cut_to_the_span() -> None:
     """Its newest cutoff leaves room for the whole window."""
     made = splits(TrainPolicy(policy="random", per_customer=3))

@@ -63,13 +63,17 @@ class HorizonResult(TypedDict):
 
 
 class TargetResult(TypedDict):
-    """One target at all of its horizons; ``unit`` is a currency, a field's unit or empty."""
+    """One target at all of its horizons; ``unit`` is a currency, a field's unit or empty.
+
+    ``event_types`` are those it awaits, none meaning any; older results do not have them.
+    """
 
     name: str
     kind: Literal["time_to_event", "amount", "count"]
     form: str | None
     unit: str
     horizons: list[HorizonResult]
+    event_types: NotRequired[list[str]]
 
 
 class CutoffCount(TypedDict):
@@ -142,9 +146,15 @@ def evaluate(
             )
             for at in range(len(target.horizons_days))
         ]
-        unit = unit_of(schema, target)
         targets.append(
-            TargetResult(name=target.name, kind=target.kind, form=target.form, unit=unit, horizons=asked)
+            TargetResult(
+                name=target.name,
+                kind=target.kind,
+                form=target.form,
+                unit=unit_of(schema, target),
+                horizons=asked,
+                event_types=list(target.event_types),
+            )
         )
     return EvaluationResult(
         form=FORM,

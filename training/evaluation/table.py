@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from training.evaluation.digits import sized
 from training.evaluation.questions import TRUTH, Interval
 from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
 
@@ -24,6 +25,7 @@ class Column:
         form: Format of the value.
         has_interval: Whether its interval is shown beside it.
         difference: Format of a difference of two; the value's where it is empty.
+        has_unit: Whether it is in the target's unit, so that its size tells how many digits it deserves.
     """
 
     metric: str
@@ -32,11 +34,18 @@ class Column:
     form: str
     has_interval: bool = False
     difference: str = ""
+    has_unit: bool = False
 
     @property
     def difference_form(self) -> str:
         """Format of a difference of two."""
         return self.difference or self.form
+
+    def text(self, value: float, *, like: float | None = None, is_signed: bool = False) -> str:
+        """Return a value as it is shown; see :func:`training.evaluation.digits.sized` for the arguments."""
+        if self.has_unit:
+            return sized(value, like=like, is_signed=is_signed)
+        return format(value, f"{'+' if is_signed else ''}{self.form}")
 
 
 PROBABILITY_COLUMNS = (
@@ -58,9 +67,9 @@ AMOUNT_COLUMNS = (
         difference=".4f",
     ),
     Column(metric="spearman", title="Spearman", better="high", form=".3f"),
-    Column(metric="mae_of_mean", title="MAE of mean", better="low", form=",.2f"),
-    Column(metric="mae_of_median", title="MAE of median", better="low", form=",.2f"),
-    Column(metric="rmse", title="RMSE", better="low", form=",.1f"),
+    Column(metric="mae_of_mean", title="MAE of mean", better="low", form=",.2f", has_unit=True),
+    Column(metric="mae_of_median", title="MAE of median", better="low", form=",.2f", has_unit=True),
+    Column(metric="rmse", title="RMSE", better="low", form=",.1f", has_unit=True),
     Column(metric="decile_mape", title="decile MAPE", better="low", form=".1%"),
     Column(metric="total_ratio", title="predicted/actual", better="one", form=".2f"),
     Column(metric="share_of_best_gini", title="of best Gini", better="high", form=".1%"),
@@ -92,10 +101,17 @@ def columns_of(target: TargetResult) -> tuple[Column, ...]:
     return tuple(column for column in wanted if column.metric in present)
 
 
+def has_verdict(horizon: HorizonResult, column: Column) -> bool:
+    """Return whether a metric can call a model better: where no amount came, who says least errs least."""
+    return column not in AMOUNT_COLUMNS or horizon["mean"] != 0.0
+
+
 def best_models(horizon: HorizonResult, column: Column) -> set[str]:
     """Return who is best, as far as the shown digits tell; the truth does not compete."""
+    if not has_verdict(horizon, column):
+        return set()
     shown = {
-        name: format(value, column.form)
+        name: column.text(value)
         for name, model in horizon["models"].items()
         if name != TRUTH and (value := _value(model["metrics"], column.metric)) is not None
     }
@@ -157,17 +173,20 @@ def _add_rows(
     if horizon["mean"] is not None and is_rate:
         table.add_row("", Text(f"base rate {horizon['mean']:.1%}", style="dim"), *blank)
     elif horizon["mean"] is not None:
-        table.add_row("", Text(f"mean {horizon['mean']:,.2f}", style="dim"), *blank)
+        note = "" if horizon["mean"] else ": nothing came"
+        table.add_row("", Text(f"mean {sized(horizon['mean'])}{note}", style="dim"), *blank)
     table.add_section()
 
 
 def _cell(interval: Interval | None, column: Column, *, style: str) -> Text:
     if interval is None or interval["value"] is None:
         return Text("-", style="dim")
-    text = Text(format(interval["value"], column.form), style=style)
+    text = Text(column.text(interval["value"]), style=style)
     low, high = interval["low"], interval["high"]
     if column.has_interval and low is not None and high is not None:
-        text.append(f" [{low:{column.form}}, {high:{column.form}}]", style="not bold dim")
+        own = interval["value"]
+        bounds = f" [{column.text(low, like=own)}, {column.text(high, like=own)}]"
+        text.append(bounds, style="not bold dim")
     return text
 
 

@@ -40,6 +40,9 @@ def difference_figures(
     result: EvaluationResult, target: TargetResult, horizon: HorizonResult
 ) -> list[Caption]:
     """Return by how much the main model differs from the others, in its two most telling metrics."""
+    if target["kind"] != "time_to_event" and horizon["mean"] == 0.0:
+        # Nothing came: the figures would say that who foresees less is better.
+        return []
     if target["kind"] == "time_to_event":
         asked = (("auroc", "AUROC", "right"), ("log_loss", "log loss", "left"))
     else:

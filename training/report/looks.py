@@ -45,6 +45,7 @@ def look_part(result: EvaluationResult, target: TargetResult) -> LookPart | None
         return None
     order, level = METRICS[target["kind"]]
     has_intervals = result["num_replicates"] > 0
+    is_coming = target["form"] == "event"
     return LookPart(
         sentences=_sentences(look, target) if has_intervals else [],
         num_compared=look["num_compared"] if has_intervals else 0,
@@ -72,16 +73,16 @@ def look_part(result: EvaluationResult, target: TargetResult) -> LookPart | None
                 (
                     "Customers who stand alike",
                     "Lines: what was foreseen for them on average. Marks: what came.",
-                    typical_chart(look, "customers"),
+                    typical_chart(look, "customers", is_coming=is_coming),
                 ),
                 (
                     "Fifths by risk",
                     "The farther apart the lines, the more the model tells; marks on lines are right.",
-                    typical_chart(look, "risk"),
+                    typical_chart(look, "risk", is_coming=is_coming),
                 ),
             ]
         ),
-        typical=_typical_table(look),
+        typical=_typical_table(look, is_coming=is_coming),
         cutoff_figures=captions(
             [
                 (
@@ -104,6 +105,8 @@ def look_part(result: EvaluationResult, target: TargetResult) -> LookPart | None
 
 def _sentences(look: TargetLook, target: TargetResult) -> list[str]:
     num = look["num_compared"]
+    if target["kind"] == "amount" and look["whole"]["total_ratio"]["value"] is None:
+        return ["Nothing came, so that no group can be told from another."]
     if not num:
         return [f"No group has the {FEWEST_READOUTS} cases that it takes to tell it from the rest."]
     said = [_weakness(look, weakness, target) for weakness in look["weakest"]]
@@ -175,7 +178,7 @@ def _metric_cell(metric: str, interval: Interval) -> Cell:
     )
 
 
-def _typical_table(look: TargetLook) -> Table | None:
+def _typical_table(look: TargetLook, *, is_coming: bool) -> Table | None:
     if not look["typical"]:
         return None
     titles = {"customers": "Customers who stand alike", "risk": "Fifths by risk"}
@@ -189,8 +192,8 @@ def _typical_table(look: TargetLook) -> Table | None:
                     cells=[
                         Cell(text=curve["meaning"]),
                         Cell(text=f"{curve['num_readouts']:,}"),
-                        Cell(text=percent(curve["predicted"][-1])),
-                        Cell(text=NOTHING if (came := curve["observed"][-1]) is None else percent(came)),
+                        Cell(text=_share(curve["predicted"][-1], is_coming=is_coming)),
+                        Cell(text=_share(curve["observed"][-1], is_coming=is_coming)),
                     ],
                 )
                 for curve in look["typical"]
@@ -199,7 +202,8 @@ def _typical_table(look: TargetLook) -> Table | None:
         )
         for kind, title in titles.items()
     ]
-    heads = ["customers", "who they are", "readouts", f"not come by day {days:g}: foreseen", "actual"]
+    asked = f"{'come' if is_coming else 'not come'} by day {days:g}"
+    heads = ["customers", "who they are", "readouts", f"{asked}: foreseen", "actual"]
     return Table(
         title=f"Typical customers, {look['name']}",
         heads=heads,
@@ -207,6 +211,12 @@ def _typical_table(look: TargetLook) -> Table | None:
         texts=["who they are"],
         kind="wide",
     )
+
+
+def _share(survival: float | None, *, is_coming: bool) -> str:
+    if survival is None:
+        return NOTHING
+    return percent(1.0 - survival if is_coming else survival)
 
 
 def _cutoffs_table(result: EvaluationResult, look: TargetLook, target: TargetResult) -> Table | None:

@@ -18,7 +18,7 @@ from training.report.comparison import comparison_part
 from training.report.context import ReportContext
 from training.report.figures import Caption, captions, difference_figures, level_figures, order_figures
 from training.report.looks import LookPart, look_part
-from training.report.summary import headline, tiles
+from training.report.summary import headline, never_learned, tiles
 from training.report.tables import (
     Row,
     Table,
@@ -101,7 +101,7 @@ def rendered(result: EvaluationResult, context: ReportContext) -> str:
         context=context,
         heading=f"{context.title}: {' and '.join(_asked(result))}",
         tiles=tiles(result),
-        headline=headline(result),
+        headline=[*headline(result), *never_learned(result, context.data)],
         targets=[_target_part(result, target) for target in result["targets"]],
         data_figures=_data_figures(context),
         rate_figures=_rate_figures(result, context),
@@ -194,4 +194,5 @@ def _note(target: TargetResult, horizon: HorizonResult) -> str:
     if target["kind"] == "time_to_event":
         share = percent(horizon["mean"], digits=1)
         return f"{happening(target, days=horizon['horizon_days'])}, true of {share} of {counted}."
-    return f"{amount(horizon['mean'], target['unit'])} on average over {counted}."
+    note = "" if horizon["mean"] else ": nothing came, so that no model can be called better than another"
+    return f"{amount(horizon['mean'], target['unit'])} on average over {counted}{note}."

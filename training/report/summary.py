@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from training.evaluation.questions import TRUTH
 from training.evaluation.result import EvaluationResult, HorizonResult, ModelResult, TargetResult
-from training.report.wording import amount, percent, value_of
+from training.report.context import DataFacts
+from training.report.wording import amount, meant, percent, short, value_of
 
 RIGHT, FAR_OFF = 0.02, 0.05
 """How far probabilities may be off on average and be called right; from when on their level misleads."""
@@ -58,6 +59,21 @@ def headline(result: EvaluationResult) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
+def never_learned(result: EvaluationResult, data: DataFacts) -> list[str]:
+    """Say which amounts and counts were 0 at every training cutoff: nobody could learn them there."""
+    means = [c.means for split in data.splits if split.name in {"train", "refit"} for c in split.by_cutoff]
+    sentences = []
+    for target in result["targets"]:
+        known = [mean[target["name"]] for mean in means if target["name"] in mean]
+        if target["kind"] != "time_to_event" and known and not any(known):
+            days = target["horizons"][-1]["horizon_days"]
+            sentences.append(
+                f"{target['name'].capitalize()} within {days} days was 0 at every training cutoff: nothing "
+                "could be learned of it, and what the model says of it means nothing yet."
+            )
+    return sentences
+
+
 def _risk_tiles(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> list[Tile]:
     lift, base, days = value_of(main, "lift_at_10"), horizon["mean"], horizon["horizon_days"]
     found = []
@@ -82,10 +98,15 @@ def _amount_tiles(target: TargetResult, horizon: HorizonResult, main: ModelResul
     if ratio is not None and mean is not None:
         total = mean * horizon["num_readouts"]
         meaning = (
-            f"foreseen over actual total: {_short(ratio * total)} against {_short(total)} {target['unit']}"
+            f"foreseen over actual total: {short(ratio * total)} against {short(total)} {target['unit']}"
         )
         what = f"{target['name']}, {horizon['horizon_days']} days"
         found.append(Tile(what=what, figure=f"{ratio:.2f}", meaning=meaning.rstrip()))
+    foreseen = _foreseen(main)
+    if mean == 0.0 and foreseen is not None:
+        what = f"{target['name']}, {horizon['horizon_days']} days"
+        figure = f"{short(foreseen)} {target['unit']}".rstrip()
+        found.append(Tile(what=what, figure=figure, meaning="foreseen in total, and nothing came"))
     top = _top_gain(main)
     if top is not None:
         meaning = "of the total came from the tenth with the highest expectation"
@@ -97,10 +118,9 @@ def _top_tenth(target: TargetResult, horizon: HorizonResult, main: ModelResult) 
     lift, base, days = value_of(main, "lift_at_10"), horizon["mean"], horizon["horizon_days"]
     if lift is None or base is None:
         return ""
-    meant = f"no activity within {days} days" if target["form"] == "inactivity" else f"within {days} days"
     return (
-        f"{target['name'].capitalize()} ({meant}): of 100 customers in the tenth that the model "
-        f"holds most at risk, it came true for {100 * lift * base:.0f}; of 100 drawn from all, for "
+        f"{target['name'].capitalize()} ({meant(target, days=days)}): of 100 customers in the tenth that the "
+        f"model holds most at risk, it came true for {100 * lift * base:.0f}; of 100 drawn from all, for "
         f"{100 * base:.0f}."
     )
 
@@ -120,8 +140,20 @@ def _level(main: ModelResult) -> str:
     return f"{text} Trust the order more than the level." if abs(said - came) > FAR_OFF else text
 
 
+def _foreseen(main: ModelResult) -> float | None:
+    """Return the total that was foreseen, from the deciles: a ratio to a total of 0 does not hold it."""
+    rows = main["curves"].get("deciles", [])
+    return sum(row["num_readouts"] * row["predicted"] for row in rows) if rows else None
+
+
 def _totals(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> str:
-    ratio, mean = value_of(main, "total_ratio"), horizon["mean"]
+    ratio, mean, foreseen = value_of(main, "total_ratio"), horizon["mean"], _foreseen(main)
+    if mean == 0.0 and foreseen is not None:
+        return (
+            f"{target['name'].capitalize()} within {horizon['horizon_days']} days: foreseen in total "
+            f"{amount(foreseen, target['unit'])}, came {amount(0.0, target['unit'])}; where nothing came, no "
+            "model can be called better than another."
+        )
     if ratio is None or mean is None:
         return ""
     total = mean * horizon["num_readouts"]
@@ -174,12 +206,3 @@ def _comparison(result: EvaluationResult, target: TargetResult, horizon: Horizon
     if truth is not None and (most := value_of(truth, metric)):
         text += f"; knowing the true causes would give {most:.3f}"
     return f"{text}."
-
-
-def _short(value: float) -> str:
-    """Return an amount in three digits or so, for large type's small print."""
-    for size, name in ((1e9, " bn"), (1e6, " m"), (1e4, " k")):
-        if abs(value) >= size:
-            scaled = value / (1e3 if name == " k" else size)
-            return f"{scaled:,.2f}{name}" if scaled < 10 else f"{scaled:,.0f}{name}"
-    return f"{value:,.0f}"

@@ -5,10 +5,11 @@ It deliberately computes nothing: every figure stands in the result or the conte
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from training.evaluation.questions import TRUTH, Interval
 from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
-from training.evaluation.table import Column, best_models
+from training.evaluation.table import Column, best_models, has_verdict
 from training.report.context import ReportContext
 from training.report.wording import amount, moment, percent
 
@@ -83,7 +84,7 @@ def differences_table(
         Row(
             name=name,
             kind="truth" if name == TRUTH else "",
-            cells=[_difference(differences.get(column.metric), column) for column in shown],
+            cells=[_difference(differences.get(c.metric), c, is_told=has_verdict(horizon, c)) for c in shown],
         )
         for name, differences in horizon["differences"].items()
     ]
@@ -181,23 +182,30 @@ def _cell(horizon: HorizonResult, name: str, column: Column, *, is_best: bool) -
     interval = horizon["models"][name]["metrics"].get(column.metric)
     if interval is None or interval["value"] is None:
         return Cell(text=NOTHING)
-    low, high = interval["low"], interval["high"]
-    shown = "" if low is None or high is None else f"{low:{column.form}} to {high:{column.form}}"
+    value, low, high = interval["value"], interval["low"], interval["high"]
+    bounds = [] if low is None or high is None else [low, high]
     # A comparison over seeds brings their spread as well; some models have none.
-    spread = interval.get("spread")
-    text = format(interval["value"], column.form)
-    text += f" \N{PLUS-MINUS SIGN} {spread:{column.form}}" if spread else ""
+    spread = cast("float | None", interval.get("spread"))
+    text = column.text(value)
+    text += f" \N{PLUS-MINUS SIGN} {column.text(spread, like=value)}" if spread else ""
+    shown = " to ".join(column.text(bound, like=value) for bound in bounds)
     return Cell(text=text, interval=shown, is_best=is_best)
 
 
-def _difference(interval: Interval | None, column: Column) -> Cell:
+def _difference(interval: Interval | None, column: Column, *, is_told: bool) -> Cell:
     if interval is None or interval["value"] is None:
         return Cell(text=NOTHING)
-    low, high, text = interval["low"], interval["high"], signed(interval["value"], column.form)
+    value, low, high = interval["value"], interval["low"], interval["high"]
     if low is None or high is None:
-        return Cell(text=text)
-    shown = f"{signed(low, column.form)} to {signed(high, column.form)}"
-    if low > 0 or high < 0:
+        return Cell(text=_signed(value, column, like=value))
+    largest = max(abs(number) for number in (value, low, high))
+    text, *bounds = (_signed(number, column, like=largest) for number in (value, low, high))
+    shown = " to ".join(bounds)
+    if is_told and (low > 0 or high < 0):
         is_better = (low > 0) == (column.better == "high")
         shown += ", better" if is_better else ", worse"
     return Cell(text=text, interval=shown)
+
+
+def _signed(value: float, column: Column, *, like: float) -> str:
+    return column.text(value, like=like, is_signed=True).replace("-", MINUS)

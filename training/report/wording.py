@@ -6,7 +6,12 @@ It deliberately decides nothing about layout, and gives plain text: the page esc
 import re
 
 from holdfast.schema import Schema, Target
+from training.evaluation.digits import MOST, sized
 from training.evaluation.result import ModelResult, TargetResult
+
+LARGEST_IN_FULL = 1e12
+MOST_TYPES_NAMED = 3
+"""More awaited types than these would drown a sentence; the model card names all of them."""
 
 GLOSSARY = {
     "AUROC": "Take one customer to whom it happened and one to whom it did not, at random: how often does "
@@ -40,8 +45,23 @@ def percent(share: float, *, digits: int = 0) -> str:
 
 def amount(value: float, unit: str) -> str:
     """Return an amount with its unit and as many digits as its size deserves."""
+    if 0 < abs(value) < 0.1:
+        return f"{value:.3g} {unit}".rstrip()
+    if abs(value) >= LARGEST_IN_FULL:
+        return f"{sized(value)} {unit}".rstrip()
     digits = 0 if abs(value) >= 1_000 or value == 0 else 2
     return f"{value:,.{digits}f} {unit}".rstrip()
+
+
+def short(value: float) -> str:
+    """Return an amount in three digits or so, for large type's small print and for axes."""
+    if not 10 <= abs(value) < MOST:
+        return sized(value)
+    for size, name in ((1e9, " bn"), (1e6, " m"), (1e4, " k")):
+        if abs(value) >= size:
+            scaled = value / (1e3 if name == " k" else size)
+            return f"{scaled:,.2f}{name}" if abs(scaled) < 10 else f"{scaled:,.0f}{name}"
+    return f"{value:,.0f}"
 
 
 def moment(iso: str) -> str:
@@ -50,14 +70,21 @@ def moment(iso: str) -> str:
     return re.sub(r"T00:00(:00(\.0+)?)?Z$", "", utc).replace("T", " ").replace("Z", " UTC")
 
 
-def happening(target: TargetResult | Target, *, days: int) -> str:
+def happening(target: TargetResult, *, days: int) -> str:
     """Return what a probability of a target is about, in words."""
-    name, form = (
-        (target.name, target.form) if isinstance(target, Target) else (target["name"], target["form"])
-    )
-    if form == "inactivity":
-        return f"{name}: no activity within {days} days"
-    return f"{name}: within {days} days"
+    return f"{target['name']}: {meant(target, days=days)}"
+
+
+def meant(target: TargetResult, *, days: int) -> str:
+    """Return what must come true for a probability to be right; activity may be more than what is awaited."""
+    if target["form"] != "inactivity":
+        return f"within {days} days"
+    types = target.get("event_types")
+    if types is None:
+        return f"no awaited event within {days} days"
+    if len(types) > MOST_TYPES_NAMED:
+        return f"no event of {len(types)} awaited types within {days} days"
+    return f"no event{f' of type {_listed(tuple(types))}' if types else ''} within {days} days"
 
 
 def definition(schema: Schema, target: Target) -> str:

@@ -13,7 +13,7 @@ from builders import DAY, START_US, small_schema
 from holdfast.errors import ConfigError
 from training.evaluation import EvaluationResult, evaluate, render_table
 from training.evaluation.questions import unit_of
-from training.evaluation.table import best_models, columns_of
+from training.evaluation.table import AMOUNT_COLUMNS, best_models, columns_of
 from training.metrics.ranking import Ranking
 from training.outcomes import Outcomes, Predictions
 
@@ -231,6 +231,25 @@ def test_table_shows_every_model_and_horizon() -> None:
     assert "interval" not in shown(judged(outcomes, {"ours": ours}, num_replicates=0))
 
 
+@pytest.mark.parametrize(
+    ("factor", "parts"), [(1e-6, ["e-05"]), (1e10, [" bn"]), (1e30, ["e+31"]), (1.0, ["18.69", "mean 25.88"])]
+)
+def test_amounts_of_every_size_fit_into_the_table(factor: float, parts: list[str]) -> None:
+    """None is cut off, and none that is not 0 is shown as 0."""
+    outcomes, ours = case()
+    many = {
+        "spend": outcomes.values["spend"] * np.float32(factor),
+        "orders": outcomes.values["orders"],
+    }
+    said = replace(ours, expected=dict(ours.expected, spend=ours.expected["spend"] * factor))
+    text = shown(judged(replace(outcomes, values=many), {"ours": said}))
+    spend = text[text.index("spend, EUR") : text.index("orders")]
+    assert "\N{HORIZONTAL ELLIPSIS}" not in spend
+    assert " 0.00 " not in spend
+    for part in parts:
+        assert part in spend
+
+
 def test_best_is_marked_per_column() -> None:
     """Higher AUROC, lower log loss, a ratio nearer to 1; the truth does not compete; ties share."""
     outcomes, good = case(scale=2.0)
@@ -243,6 +262,18 @@ def test_best_is_marked_per_column() -> None:
     assert best_models(asked, columns["log_loss"]) == {"good", "copy"}
     alone = judged(outcomes, {"ours": good})
     assert best_models(horizon_of(alone, "churn"), columns["auroc"]) == set()
+
+
+def test_where_nothing_came_nobody_is_best() -> None:
+    """Every amount 0: the least error is that of who foresees least, and the table says why none is bold."""
+    outcomes, good = case()
+    nothing = replace(outcomes, values=dict(outcomes.values, spend=np.zeros(NUM, dtype=np.float32)))
+    zero = replace(good, expected=dict(good.expected, spend=np.zeros(NUM)))
+    result = judged(nothing, {"ours": good, "zero": zero})
+    spend = next(target for target in result["targets"] if target["name"] == "spend")
+    assert [best_models(spend["horizons"][0], column) for column in columns_of(spend)] == [set()] * 3
+    assert "mean 0: nothing came" in shown(result)
+    assert best_models(horizon_of(result, "orders"), AMOUNT_COLUMNS[2]) == {"ours", "zero"}
 
 
 def test_ranking_of_nothing_is_nothing() -> None:

@@ -220,6 +220,37 @@ def test_without_resamples_nothing_is_said_of_intervals() -> None:
         assert word not in text
 
 
+def test_where_nothing_came_nobody_is_best() -> None:
+    """No star, no better or worse, no figure that says so; the foreseen total stands on top of the page."""
+    look = look_of("spend")
+    for metrics in (look["whole"], *(m for cutoff in look["cutoffs"] for m in cutoff["models"].values())):
+        metrics |= {name: {"value": None, "low": None, "high": None} for name in metrics}
+    for division in look["groupings"]:
+        for group in division["groups"]:
+            group["metrics"] = {}
+    result = result_of(has_spend=False, looks=[look | {"num_compared": 0, "weakest": []}])
+    page = rendered(result, context_of())
+    head, spend = (
+        page.split('id="target-churn"')[0],
+        page.split('id="target-spend"')[1].split("</section>")[0],
+    )
+    assert "came 0 EUR" in head
+    assert "0 EUR on average over 200 readouts: nothing came" in spend
+    assert "Nothing came, so that no group can be told from another." in spend
+    for claim in ("&#9733;", ", better", ", worse", "is better", "real?"):
+        assert claim not in spend
+
+
+def test_training_without_spend_is_told_on_top_of_the_page() -> None:
+    """Who reads the report sees that the amounts in it were never learned."""
+    data = context_of().data
+    (split,) = data.splits
+    cutoffs = [replace(cutoff, means=dict(cutoff.means, spend=0.0)) for cutoff in split.by_cutoff]
+    train = replace(split, name="train", by_cutoff=cutoffs)
+    page = rendered(bare_result(), context_of(data=replace(data, splits=(train, split))))
+    assert "Spend within 90 days was 0 at every training cutoff" in page.split('id="target-churn"')[0]
+
+
 def test_a_page_without_figures_says_what_is_missing() -> None:
     """Nothing known, nobody excluded, no training curve: no empty frame, no failure."""
     result = bare_result()

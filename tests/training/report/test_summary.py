@@ -1,17 +1,20 @@
 """Summary: what managers read, and that it never claims more than the figures."""
 
-import pytest
-from report_pages import interval, result_with
+from dataclasses import replace
 
-from training.report.summary import headline, tiles
+import pytest
+from report_pages import context_of, interval, result_of, result_with
+
+from training.report.context import CutoffFacts, DataFacts, SplitFacts
+from training.report.summary import headline, never_learned, tiles
 
 
 def test_headline_by_hand() -> None:
     """The tenth at the top against all, totals, and the best baseline, not the weakest."""
     churn, churn_order, spend, spend_order = headline(result_with((0.01, 0.09)))
     assert churn == (
-        "Churn (no activity within 90 days): of 100 customers in the tenth that the model holds "
-        "most at risk, it came true for 60; of 100 drawn from all, for 40."
+        "Churn (no event of type purchase within 90 days): of 100 customers in the tenth that the model "
+        "holds most at risk, it came true for 60; of 100 drawn from all, for 40."
     )
     assert churn_order == (
         "In ordering customers by churn, sequence is surely better than the best other model, trees "
@@ -53,6 +56,56 @@ def test_headline_names_the_truth_where_it_is_known() -> None:
 def test_totals_say_in_which_direction_they_err(ratio: float, says: str) -> None:
     """Too much, too little, or right."""
     assert says in headline(result_with((0.01, 0.09), total_ratio=ratio))[2]
+
+
+def test_where_nothing_came_the_foreseen_total_is_told() -> None:
+    """The worst total of all has no ratio: what was foreseen stands beside the 0, and nobody is better."""
+    result = result_of(models=("sequence", "trees"), has_spend=False)
+    model = result["targets"][1]["horizons"][0]["models"]["sequence"]
+    foreseen = 200 * model["metrics"]["mae_of_mean"]["value"]
+    assert foreseen > 1_000
+    assert headline(result)[-1] == (
+        f"Spend within 90 days: foreseen in total {foreseen:,.0f} EUR, came 0 EUR; where nothing came, no "
+        "model can be called better than another."
+    )
+    (tile,) = (tile for tile in tiles(result) if tile.what.startswith("spend"))
+    assert (tile.what, tile.meaning) == ("spend, 90 days", "foreseen in total, and nothing came")
+    assert tile.figure.endswith(" EUR")
+    model["curves"] = {}
+    assert [sentence for sentence in headline(result) if sentence.startswith("Spend")] == []
+
+
+def facts_of(**spend: tuple[float, ...]) -> DataFacts:
+    """Return facts with the mean spend of the cutoffs of every part."""
+    parts = [
+        SplitFacts(
+            name=name,
+            first_cutoff="2023-11-15T00:00Z",
+            last_cutoff="2023-11-15T00:00Z",
+            num_cutoffs=1,
+            num_readouts=1,
+            num_customers=1,
+            rates={},
+            num_unknown={},
+            by_cutoff=[
+                CutoffFacts(at="2023-11-15T00:00Z", num_readouts=1, means={"churn": 0.0, "spend": mean})
+                for mean in means
+            ],
+        )
+        for name, means in spend.items()
+    ]
+    return replace(context_of().data, splits=parts)
+
+
+def test_what_was_never_seen_is_told() -> None:
+    """A target of which training saw nothing is named, whatever validation and test hold."""
+    result = result_with((0.01, 0.09))
+    (sentence,) = never_learned(result, facts_of(refit=(0.0, 0.0), test=(5.0,)))
+    assert sentence.startswith(
+        "Spend within 90 days was 0 at every training cutoff: nothing could be learned"
+    )
+    assert never_learned(result, facts_of(train=(0.0, 3.0), test=(0.0,))) == []
+    assert never_learned(result, facts_of(test=(0.0,))) == []
 
 
 def test_an_event_is_no_inactivity() -> None:

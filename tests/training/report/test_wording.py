@@ -3,10 +3,21 @@
 from dataclasses import replace
 
 import pytest
+from report_pages import context_of, result_of, result_with, schema_of
 
 from builders import small_schema
 from holdfast.schema import Field, Schema, Target
-from training.report.wording import amount, definition, eligibility, moment, percent
+from training.report.page import rendered
+from training.report.wording import (
+    amount,
+    definition,
+    eligibility,
+    happening,
+    meant,
+    moment,
+    percent,
+    short,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,12 +30,33 @@ def test_percent(share: float, digits: int, text: str) -> None:
 
 
 def test_amount() -> None:
-    """Large ones without cents, small ones with, and no unit without one."""
+    """Large ones without cents, small ones with; what is not 0 is never shown as 0."""
     assert [amount(1_234_567.8, "GBP"), amount(12.345, "GBP"), amount(0.0, "")] == [
         "1,234,568 GBP",
         "12.35 GBP",
         "0",
     ]
+    assert [amount(0.00012, "BTC"), amount(-0.05, "EUR"), amount(2.5e13, "IRR")] == [
+        "0.00012 BTC",
+        "-0.05 EUR",
+        "25,000 bn IRR",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.00025, "0.0002500"),
+        (120.4, "120"),
+        (30_000.0, "30 k"),
+        (-2.5e6, "-2.50 m"),
+        (4e20, "4.000e+20"),
+    ],
+)
+def test_short_amounts(value: float, text: str) -> None:
+    """Three digits or so, whatever the size."""
+    assert short(value) == text
 
 
 def test_moment() -> None:
@@ -68,6 +100,36 @@ def test_definition_without_unit() -> None:
         currency="",
     )
     assert "sum of points over" in definition(schema, schema.targets[0])
+
+
+@pytest.mark.parametrize(
+    ("types", "text"),
+    [
+        (["purchase"], "no event of type purchase within 30 days"),
+        (["order", "renewal"], "no event of type order or renewal within 30 days"),
+        (["a", "b", "c", "d"], "no event of 4 awaited types within 30 days"),
+        ([], "no event within 30 days"),
+        (None, "no awaited event within 30 days"),
+    ],
+)
+def test_silence_is_that_of_the_awaited_types(types: list[str] | None, text: str) -> None:
+    """Activity may be more than what a target awaits; results of older code do not name the types."""
+    target = result_with((0.0, 0.0))["targets"][0]
+    del target["event_types"]
+    if types is not None:
+        target["event_types"] = types
+    assert meant(target, days=30) == text
+    assert happening(target, days=30) == f"churn: {text}"
+    target["form"] = "event"
+    assert happening(target, days=30) == "churn: within 30 days"
+
+
+def test_a_page_names_what_is_awaited_not_what_is_activity() -> None:
+    """A visit keeps a customer active and asked about, yet churn awaits a purchase alone."""
+    schema = replace(schema_of(), activity=("purchase", "visit"))
+    page = rendered(result_of(), context_of(schema=schema))
+    assert "no event of type purchase within 90 days" in page
+    assert "no activity within" not in page
 
 
 def test_eligibility() -> None:

@@ -17,10 +17,11 @@ from training.report.charts.frame import (
     MARKERS,
     STYLES,
     drawable,
-    in_percent,
     in_thousands,
     name_rows,
     new_axes,
+    shares_up,
+    top_of,
 )
 from training.report.context import DataFacts
 from training.report.svg import FAINT, SERIES, SETTINGS, inline_svg
@@ -104,8 +105,7 @@ def rates_chart(data: DataFacts, target: TargetResult) -> Markup | None:
             )
     axes.set_ylim(bottom=0)
     if is_share:
-        axes.set_ylim(0, 1)
-        in_percent(axes, "y")
+        shares_up(axes, top_of(share for points in parts.values() for _, share in points))
     else:
         in_thousands(axes, "y")
     _dates(axes)

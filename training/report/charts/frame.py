@@ -3,7 +3,7 @@
 It deliberately does not know what is drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib import ticker
@@ -13,9 +13,12 @@ from matplotlib.figure import Figure
 from training.evaluation.questions import TRUTH, Interval
 from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
 from training.report.svg import FAINT, SERIES
-from training.report.wording import value_of
+from training.report.wording import short, value_of
 
 WIDTH_INCHES, HEIGHT_INCHES = 4.4, 3.3
+MOST_TICKS = 5
+ROOM = 1.08
+"""By how much an axis goes beyond the largest value on it."""
 STYLES: tuple[Any, ...] = (
     "-",
     (0, (6, 2)),
@@ -53,25 +56,46 @@ def new_axes(xlabel: str, ylabel: str, *, height: float = HEIGHT_INCHES) -> tupl
 
 
 def in_percent(axes: Axes, *names: str) -> None:
-    """Write an axis, ``x`` or ``y``, in per cent."""
+    """Write an axis, ``x`` or ``y``, in per cent, with decimals where steps are smaller than one."""
     for name in names:
         axis = axes.xaxis if name == "x" else axes.yaxis
-        axis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
 
 
 def in_thousands(axes: Axes, name: str) -> None:
-    """Write whole numbers with thousands apart, small ones with as many digits as they need."""
+    """Write whole numbers with thousands apart, small and huge ones with as many digits as they need."""
     axis = axes.xaxis if name == "x" else axes.yaxis
-    axis.set_major_formatter(ticker.FuncFormatter(lambda y, _: f"{y:,.0f}" if abs(y) >= 10 else f"{y:g}"))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda y, _: _in_thousands(y)))
+
+
+def few_ticks(axes: Axes) -> None:
+    """Keep the numbers below an axis apart, beside names that leave it little room."""
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(MOST_TICKS, steps=[1, 2, 2.5, 5, 10]))
+
+
+def top_of(shares: Iterable[float]) -> float:
+    """Return where an axis of shares ends that begins at 0: a little above the highest, at 1 at most."""
+    return min(1.0, ROOM * max(shares, default=1.0)) or 1.0
 
 
 def unit_square(axes: Axes, *, has_diagonal: bool = True) -> None:
     """Let both axes run from 0 to 1, in per cent, with the diagonal behind."""
+    square(axes, 1.0, has_diagonal=has_diagonal)
+
+
+def square(axes: Axes, top: float, *, has_diagonal: bool = True) -> None:
+    """Let both axes run from 0 to the same share, in per cent, with the diagonal behind."""
     if has_diagonal:
-        axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.01)
-    in_percent(axes, "x", "y")
+        axes.plot([0, top], [0, top], color=FAINT, linewidth=1)
+    axes.set_xlim(0, top)
+    shares_up(axes, top)
+    in_percent(axes, "x")
+
+
+def shares_up(axes: Axes, top: float) -> None:
+    """Let the axis of heights run from 0 to a share, in per cent."""
+    axes.set_ylim(0, 1.01 * top)
+    in_percent(axes, "y")
 
 
 def draw_models(
@@ -129,3 +153,9 @@ def spoken(horizon: HorizonResult, metric: str) -> str:
 def salt_of(kind: str, target: TargetResult, horizon: HorizonResult) -> str:
     """Return what the ids of a figure begin with."""
     return f"{kind}-{target['name']}-{horizon['horizon_days']}"
+
+
+def _in_thousands(value: float) -> str:
+    if abs(value) >= 1e6:
+        return short(value)
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:g}"

@@ -9,12 +9,14 @@ from markupsafe import Markup
 from training.evaluation.result import EvaluationResult, HorizonResult, TargetResult
 from training.report.charts.frame import (
     draw_models,
+    few_ticks,
     in_thousands,
     name_rows,
     new_axes,
     place_of,
     salt_of,
-    unit_square,
+    square,
+    top_of,
 )
 from training.report.svg import INK, SERIES, SETTINGS, inline_svg
 from training.report.wording import amount, happening, percent, value_of
@@ -30,8 +32,10 @@ def reliability_chart(
     if not main:
         return None
     figure, axes = new_axes("predicted probability", "share that it happened to")
-    unit_square(axes)
     points = {name: [(row["predicted"], row["observed"]) for row in rows] for name, rows in bins.items()}
+    # Where few are affected, all of it happens in a corner of the whole.
+    drawn = [share for pairs in points.values() for pair in pairs for share in pair]
+    square(axes, top_of([*drawn, *(row["high"] for row in main)]))
     draw_models(axes, result, points, has_marks=True)
     for row in main:
         axes.plot([row["predicted"]] * 2, [row["low"], row["high"]], color=SERIES[0], linewidth=1.2)
@@ -92,6 +96,7 @@ def totals_chart(result: EvaluationResult, target: TargetResult, horizon: Horizo
     axes.barh(places, list(shown.values()), 0.6, color=colours)
     axes.axvline(1.0, color=INK, linewidth=1)
     axes.set_xlim(0, 1.1 * max(1.0, *shown.values()))
+    few_ticks(axes)
     said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in shown.items())
     alt = f"Predicted over actual total of {target['name']}: {said}."
     return inline_svg(figure, alt=alt, salt=salt_of("totals", target, horizon))

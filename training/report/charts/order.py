@@ -14,12 +14,15 @@ from training.report.charts.frame import (
     MARKERS,
     draw_interval,
     draw_models,
+    few_ticks,
     in_percent,
     name_rows,
     new_axes,
     place_of,
     salt_of,
+    shares_up,
     spoken,
+    top_of,
     unit_square,
 )
 from training.report.svg import FAINT, INK, SERIES, SETTINGS, inline_svg
@@ -92,7 +95,9 @@ def precision_recall_chart(
     if base is None or not any(curves.values()):
         return None
     figure, axes = new_axes("share of cases found", "share of the list that are cases")
-    unit_square(axes, has_diagonal=False)
+    axes.set_xlim(0, 1)
+    in_percent(axes, "x")
+    shares_up(axes, top_of(y for points in curves.values() for _, y in points))
     axes.axhline(base, color=FAINT, linewidth=1)
     draw_models(axes, result, curves)
     alt = (
@@ -121,6 +126,7 @@ def differences_chart(
         at = place_of(result, name)
         draw_interval(axes, interval, place, colour=SERIES[at], marker=MARKERS[at])
     axes.margins(x=0.08)
+    few_ticks(axes)
     said = "; ".join(f"to {name} {_signed(value, interval)}" for name, value, interval in rows)
     alt = f"Difference of {result['main']} in {title}, {horizon['horizon_days']} days: {said}."
     return inline_svg(figure, alt=alt, salt=salt_of(f"difference-{metric}", target, horizon))

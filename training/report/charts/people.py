@@ -21,9 +21,11 @@ from training.report.charts.frame import (
     draw_interval,
     draw_models,
     drawable,
-    in_percent,
+    few_ticks,
     name_rows,
     new_axes,
+    shares_up,
+    top_of,
 )
 from training.report.svg import FAINT, INK, SERIES, SETTINGS, inline_svg
 from training.report.wording import moment, percent
@@ -54,6 +56,7 @@ def groups_chart(look: TargetLook, metric: str) -> Markup | None:
         if interval is not None and interval["value"] is not None:
             at = 1 if is_weak else 0
             draw_interval(axes, interval, place, colour=SERIES[at], marker=MARKERS[3 * at])
+    few_ticks(axes)
     if metric == "gap":
         _in_points(axes.xaxis)
     said = f"{TITLES[metric]} of {look['name']} by group; over all {_shown(metric, whole['value'])}."
@@ -79,33 +82,47 @@ def _group_rows(look: TargetLook, metric: str) -> list[tuple[str, Interval | Non
 
 
 @mpl.rc_context(SETTINGS)
-def typical_chart(look: TargetLook, kind: str) -> Markup | None:
-    """Draw foreseen survival as lines and what came of it as marks."""
+def typical_chart(look: TargetLook, kind: str, *, is_coming: bool = False) -> Markup | None:
+    """Draw foreseen shares by day as lines and what came of them as marks.
+
+    Args:
+        look: At one target.
+        kind: Of curves.
+        is_coming: Whether the share to whom it has come is drawn, which begins at 0, not the share to whom
+            it has not. It is what a target of form ``event`` asks, and is small where few are affected.
+    """
     curves: Sequence[TypicalCurve] = [curve for curve in look["typical"] if curve["kind"] == kind]
     if not curves:
         return None
-    figure, axes = new_axes("days after the cutoff", "it has not come yet, share", height=3.7)
+    what = "it has come, share" if is_coming else "it has not come yet, share"
+    figure, axes = new_axes("days after the cutoff", what, height=3.7)
+    drawn: list[float] = []
     for at, curve in enumerate(curves):
+        shares = [_asked(share, is_coming=is_coming) for share in curve["predicted"]]
         axes.plot(
             curve["days"],
-            curve["predicted"],
+            shares,
             color=SERIES[at],
             linestyle=STYLES[at],
             linewidth=1.8,
             label=drawable(curve["name"]),
         )
-        points = [(d, o) for d, o in zip(curve["days"], curve["observed"], strict=True) if o is not None]
+        points = [
+            (day, _asked(share, is_coming=is_coming))
+            for day, share in zip(curve["days"], curve["observed"], strict=True)
+            if share is not None
+        ]
+        drawn += [*shares, *(share for _, share in points)]
         axes.plot(
             *zip(*points, strict=True), color=SERIES[at], marker=MARKERS[at], markersize=4, linestyle=""
         )
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(7, integer=True))
-    axes.set_ylim(0, 1.02)
-    in_percent(axes, "y")
-    axes.legend(loc="lower left", handlelength=3.2)
-    ends = "; ".join(_end(curve) for curve in curves)
-    last = curves[0]["days"][-1]
-    alt = f"{look['name']}: share to whom the event has not come, by day. After {last:g} days: {ends}."
+    shares_up(axes, top_of(drawn))
+    axes.legend(loc="upper left" if is_coming else "lower left", handlelength=3.2)
+    ends = "; ".join(_end(curve, is_coming=is_coming) for curve in curves)
+    said, last = "has come" if is_coming else "has not come", curves[0]["days"][-1]
+    alt = f"{look['name']}: share to whom the event {said}, by day. After {last:g} days: {ends}."
     return inline_svg(figure, alt=alt, salt=f"typical-{kind}-{look['name']}")
 
 
@@ -115,7 +132,7 @@ def cutoffs_chart(
 ) -> Markup | None:
     """Draw a metric of every model from cutoff to cutoff; whiskers are those of the main model."""
     cutoffs = look["cutoffs"]
-    if not cutoffs:
+    if not any(m[metric]["value"] is not None for cutoff in cutoffs for m in cutoff["models"].values()):
         return None
     figure, axes = new_axes("cutoff", TITLES[metric])
     curves: dict[str, list[tuple[float, float]]] = {}
@@ -149,10 +166,14 @@ def _name_cutoffs(axes: Axes, cutoffs: Sequence[str]) -> None:
         axes.xaxis.set_major_locator(ticker.MaxNLocator(12, integer=True))
 
 
-def _end(curve: TypicalCurve) -> str:
+def _asked(survival: float, *, is_coming: bool) -> float:
+    return 1.0 - survival if is_coming else survival
+
+
+def _end(curve: TypicalCurve, *, is_coming: bool) -> str:
     came = curve["observed"][-1]
-    text = f"{curve['name']} {percent(curve['predicted'][-1])} foreseen"
-    return text if came is None else f"{text}, {percent(came)} came"
+    text = f"{curve['name']} {percent(_asked(curve['predicted'][-1], is_coming=is_coming))} foreseen"
+    return text if came is None else f"{text}, {percent(_asked(came, is_coming=is_coming))} came"
 
 
 def _shown(metric: str, value: float) -> str:
