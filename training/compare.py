@@ -11,6 +11,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.text import Text
 
 from holdfast.errors import ConfigError, InputError
 from holdfast.plain import from_plain
@@ -29,6 +30,7 @@ from training.metrics.bootstrap import CONFIDENCE
 from training.outcomes import Predictions
 from training.run_config import RunConfig
 from training.run_setup import plain, prepared
+from training.whole_file import write_whole
 
 OWN_KEYS = frozenset(
     {"seeds", "num_origins", "step_days", "margin", "num_replicates", "same_source", "runs_dir", "out"}
@@ -71,7 +73,7 @@ def compare(settings: DictConfig, *, console: Console | None = None) -> Comparis
             label = f"origin {number} of {len(origins)} ({origin.test[0]}), seed {seed}"
             records.append(runs.record(moved, label=label))
     by_origin = [records[start : start + len(seeds)] for start in range(0, len(records), len(seeds))]
-    models = list(by_origin[0][0].facts.models)
+    models = answering_everywhere(by_origin, origins, console)
     sittings = [sitting(same, {m: [r.predictions[m] for r in same] for m in models}) for same in by_origin]
     judging = replace(judging, judged=tuple(name for name in OURS if name in models))
     result = completed(
@@ -87,6 +89,30 @@ def compare(settings: DictConfig, *, console: Console | None = None) -> Comparis
     )
     keep(result, Path(settings.out), console)
     return result
+
+
+def answering_everywhere(
+    by_origin: Sequence[Sequence[Record]], origins: Sequence[Origin], console: Console
+) -> list[str]:
+    """Return the models that every run has, and tell where the others are missing.
+
+    A mean over origins is one of the same origins for all: a baseline may find nothing to learn from
+    at an early one.
+    """
+    named = dict.fromkeys(name for same in by_origin for record in same for name in record.predictions)
+    models = []
+    for name in named:
+        missing = [
+            origin.validation[0]
+            for origin, same in zip(origins, by_origin, strict=True)
+            if any(name not in record.predictions for record in same)
+        ]
+        if missing:
+            said = f"{name} is left out: it has no answer with validation from {', '.join(missing)} on"
+            console.print(Text(said), soft_wrap=True)
+        else:
+            models.append(name)
+    return models
 
 
 def opened_runs(
@@ -183,11 +209,14 @@ def completed(
 
 
 def keep(result: ComparisonResult, folder: Path, console: Console) -> None:
-    """Show a result and write it down."""
+    """Show a result and write it down.
+
+    Raises:
+        RunError: The disk is full or the folder cannot be written.
+    """
     console.print(render_comparison(result))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / TEXT_NAME).write_text(text_of(result), encoding="utf-8")
-    (folder / RESULT_NAME).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_whole(folder / TEXT_NAME, text_of(result).encode())
+    write_whole(folder / RESULT_NAME, f"{json.dumps(result, indent=1, allow_nan=False)}\n".encode())
 
 
 @hydra.main(version_base=None, config_path=CONFIG_DIR, config_name="compare")

@@ -5,6 +5,7 @@ It deliberately does not know any entry point.
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -32,6 +33,9 @@ EXIT_TERMINATED = 143
 NOTHING_LOST = "nothing that was complete before is lost"
 
 LOG_COLUMNS = 140
+
+PROBE_BYTES = 65_536
+"""About what Hydra writes into the folder of a run before the run itself begins."""
 
 OF_THE_DISK = frozenset(
     {
@@ -107,20 +111,36 @@ def wide_console() -> Console:
 
 
 class WritableFolder(Callback):
-    """Refuses in one line a folder of a run that Hydra could not make (``hydra.callbacks`` in ``conf/``)."""
+    """Refuses in one line a folder that Hydra could not write into (``hydra.callbacks`` in ``conf/``)."""
 
     def on_run_start(self, config: Any, **_: Any) -> None:
-        """Make the folder, before Hydra does and with a traceback.
+        """Make the folder of a run, before Hydra does and with a traceback.
 
         Raises:
-            SystemExit: It cannot be made.
+            SystemExit: It cannot be made, or nothing written there.
         """
-        folder = Path(config.hydra.run.dir)
+        _try_folder(Path(config.hydra.run.dir))
+
+    def on_multirun_start(self, config: Any, **_: Any) -> None:
+        """Make the folder that holds those of all jobs; see :meth:`on_run_start`."""
+        _try_folder(Path(config.hydra.sweep.dir))
+
+
+def _try_folder(folder: Path) -> None:
+    probe = folder / f".probe-{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            say_error(f"the run folder {folder} cannot be written: {error.strerror}")
-            raise SystemExit(EXIT_ERROR) from error
+            # On a full disk a folder can still be made, and a file be opened.
+            with probe.open("wb") as file:
+                file.write(bytes(PROBE_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            probe.unlink(missing_ok=True)
+    except OSError as error:
+        say_error(f"the run folder {folder} cannot be written: {error.strerror or error}")
+        raise SystemExit(EXIT_ERROR) from error
 
 
 def _of_the_disk(error: OSError) -> str:

@@ -4,21 +4,27 @@ It deliberately fits nothing but the baselines beside it.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from holdfast.plain import from_plain
+from holdfast.errors import ArtifactError, SchemaMismatchError, shorten
+from holdfast.plain import from_plain, to_plain
+from holdfast.schema import Schema
 from training.entry import CONFIG_DIR, run_entry, wide_console
 from training.evaluation import EvaluationResult, render_table
-from training.fitted import FittedModel
+from training.fitted import FILE_NAME, FittedModel
 from training.judging import EvaluationConfig, judge
 from training.run_config import RunConfig
-from training.run_folder import read_settings
+from training.run_folder import SETTINGS_NAME, read_settings
 from training.run_setup import plain, prepared
+from training.store import HistoryStore
 from training.task import Task
+from training.whole_file import write_whole
 
 
 def evaluate_run(run: Path, *, config: EvaluationConfig, console: Console) -> EvaluationResult:
@@ -34,17 +40,63 @@ def evaluate_run(run: Path, *, config: EvaluationConfig, console: Console) -> Ev
 
     Raises:
         ConfigError: The weights have seen the window.
-        ArtifactError: The folder holds no finished run.
+        ArtifactError: The folder holds no finished run, or the model of another data set.
+        RunError: The disk is full or the folder cannot be written.
     """
     settings = read_settings(run)
     fitted = FittedModel.load(run)
     data = RunConfig.from_plain(settings).data
     config.check_unseen(data.cutoffs.fit_on)
-    store = prepared(data, Path(settings["store_dir"]), console)
+    store = prepared(data, store_dir_of(run, settings), console)
+    check_same_schema(run / FILE_NAME, fitted.spec.schema, store)
     task = Task.of(data, store)
     result = judge(fitted, task, store, config=config, truth=data.truth)
-    (run / f"result_{config.split}.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    text = f"{json.dumps(result, indent=1, allow_nan=False)}\n"
+    write_whole(run / f"result_{config.split}.json", text.encode())
     return result
+
+
+def store_dir_of(run: Path, settings: Mapping[str, Any]) -> Path:
+    """Return where the store of a finished run lies.
+
+    Raises:
+        ArtifactError: Its settings do not say.
+    """
+    store_dir = settings.get("store_dir")
+    if not isinstance(store_dir, str):
+        reason = f"its store_dir must be the folder of a store; it is {store_dir!r}"
+        raise ArtifactError(run / SETTINGS_NAME, reason)
+    return Path(store_dir)
+
+
+def check_same_schema(path: Path, schema: Schema, store: HistoryStore) -> None:
+    """Refuse a model that would be asked about columns or targets that it was not fitted on.
+
+    Args:
+        path: Of the model.
+        schema: Of the model.
+        store: That it is to be judged on.
+
+    Raises:
+        SchemaMismatchError: Naming both, and the first declaration that differs.
+    """
+    own, other = to_plain(schema), to_plain(store.schema)
+    for part, value in own.items():
+        if value != other[part]:
+            there, here = _named(value), _named(other[part])
+            if there == here:
+                there, here = value, other[part]
+            reason = f"it was fitted on another data set than that of the store {store.path}"
+            raise SchemaMismatchError(
+                path, f"{reason}: {part} are {shorten(there)} there and {shorten(here)} here"
+            )
+
+
+def _named(declared: Any) -> Any:
+    """Return a part of a schema by the names in it, which say enough where they differ."""
+    if not isinstance(declared, list):
+        return declared
+    return [one["name"] if isinstance(one, dict) else one for one in declared]
 
 
 @hydra.main(version_base=None, config_path=CONFIG_DIR, config_name="evaluate")

@@ -26,6 +26,7 @@ from holdfast.histories import Histories
 from holdfast.manifest import (
     FORM_VERSION,
     GOLDEN_NAME,
+    MANIFEST_NAME,
     MODEL_NAME,
     REPORT_NAME,
     Manifest,
@@ -95,9 +96,9 @@ def write_artifact(
 
     Raises:
         ArtifactError: The exported graph does not give what the model gives.
-        RunError: The disk is full or the folder cannot be written.
+        RunError: The disk is full, the folder cannot be written, or it holds something else.
     """
-    partial = folder.with_name(folder.name + ".partial")
+    partial = _beside(folder, "partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -118,6 +119,8 @@ def write_artifact(
         _move_into_place(partial, folder)
     except OSError as error:
         raise RunError(f"the artifact {folder} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
@@ -125,9 +128,10 @@ def check_place(folder: Path) -> None:
     """Refuse a place where no artifact could be written, before a model has been fitted for hours.
 
     Raises:
-        RunError: The folder cannot be written.
+        RunError: The folder cannot be written, or something other than an artifact lies there.
     """
     try:
+        _check_ours(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent):
             pass
@@ -281,9 +285,32 @@ def _form(node: ort.NodeArg) -> TensorForm:
     return TensorForm(name=node.name, dtype=dtype, shape=shape)
 
 
+def _check_ours(folder: Path) -> None:
+    """Refuse to replace what is no artifact: a mistaken ``artifact_dir`` never costs anybody's files.
+
+    Raises:
+        RunError: Naming the folder.
+    """
+    is_free = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if not is_free and not (folder / MANIFEST_NAME).is_file():
+        reason = "something other than an artifact lies there, and it is left alone"
+        raise RunError(f"{folder}: {reason}; remove it or name another folder")
+
+
+def _beside(folder: Path, role: str) -> Path:
+    """Return a hidden name of our own: a neighbour without the dot could be somebody's."""
+    folder = folder.absolute()
+    return folder.with_name(f".{folder.name}-{role}")
+
+
 def _move_into_place(partial: Path, folder: Path) -> None:
-    """Replace a folder by a complete one; the old one is out of the way before, not deleted first."""
-    old = folder.with_name(folder.name + ".old")
+    """Replace a folder by a complete one; the old one is out of the way before, not deleted first.
+
+    Raises:
+        RunError: Something other than an artifact has come to lie there.
+    """
+    _check_ours(folder)
+    old = _beside(folder, "previous")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.replace(old)

@@ -6,11 +6,12 @@ It deliberately does not know Lightning: a checkpoint to resume from is another 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from holdfast.encoding import EncodingSpec
-from holdfast.errors import ArtifactError
+from holdfast.errors import ArtifactError, ConfigError
 from holdfast.plain import from_plain, to_plain
 from training.baselines import FeatureMatrix
 from training.blend.blend import FittedBlend
@@ -92,6 +93,17 @@ class FittedModel:
             raise ArtifactError(path, f"it cannot be read: {type(error).__name__}") from error
         if not isinstance(content, dict) or content.get("form") != FORM:
             raise ArtifactError(path, f"it is not of form {FORM}, which this release reads")
+        try:
+            return cls._of(content)
+        except KeyError as error:
+            raise ArtifactError(path, f"it is damaged: {error} is not in it") from error
+        except (ConfigError, TypeError, RuntimeError) as error:
+            # PyTorch names every weight that does not fit, each on a line of its own.
+            reason = str(error).strip().splitlines()[0]
+            raise ArtifactError(path, f"it is damaged: {reason}") from error
+
+    @classmethod
+    def _of(cls, content: Mapping[str, Any]) -> "FittedModel":
         model = SequenceModel(
             from_plain(EncodingSpec, content["spec"]),
             from_plain(ModelConfig, content["config"]),

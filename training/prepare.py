@@ -3,6 +3,7 @@
 It deliberately does not know cutoffs, labels or models.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ from training.store import HistoryStore, write_store
 from training.store.making import Progress as TellProgress
 from training.store.making import Tables
 from training.store.place import only_writer
+
+_LOG = logging.getLogger(__name__)
 
 USUAL_ROWS_PER_SECOND = 1.5e6
 """Of simulated events on two cores; a guess at any other data and machine, made before anything is read."""
@@ -63,7 +66,13 @@ def prepare(
     current = None if force else _current(store_dir, fingerprint)
     if current is not None:
         return current
-    with only_writer(store_dir, tell_waiting=lambda: progress("waiting for another run", 0.0)):
+
+    def tell_waiting() -> None:
+        progress("waiting for another run", 0.0)
+        # In a log there is no bar, and the other run may take hours.
+        _LOG.info("waiting for another run that makes the store %s", store_dir)
+
+    with only_writer(store_dir, tell_waiting=tell_waiting):
         # Another run may have made it meanwhile, or a killed one have set it aside.
         current = None if force else _current(store_dir, fingerprint)
         return current or _make(config, store_dir, fingerprint, progress, announce)

@@ -19,6 +19,7 @@ from training.report import ReportContext, data_facts, eligibility_at, split_fac
 from training.run_config import RunConfig
 from training.store import HistoryStore
 from training.task import Task
+from training.whole_file import write_whole
 
 RESULT_NAME = "result.json"
 CSV_FOLDER = "csv"
@@ -51,8 +52,11 @@ def publish(
 
     Returns:
         The folder of the artifact.
+
+    Raises:
+        RunError: The disk is full or a folder cannot be written.
     """
-    (folder / RESULT_NAME).write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    write_whole(folder / RESULT_NAME, f"{json.dumps(result, indent=1, allow_nan=False)}\n".encode())
     report = folder / "report.html"
     name = ArtifactName(
         name=task.name,

@@ -110,7 +110,7 @@ def test_the_block_uses_what_the_example_promises(business: Business) -> None:
 def test_the_report_is_written_anew(business: Business) -> None:
     """From the run alone, with the same figures; a comparison joins it, and what is none is refused."""
     page, compared = business.folder / "anew.html", business.folder / "comparison.json"
-    compared.write_text(json.dumps(comparison_of()), encoding="utf-8")
+    compared.write_text(json.dumps(comparison_of() | {"data": business.task.name}), encoding="utf-8")
     arguments = [f"run={business.run}", f"out={page}"]
     with chdir(business.folder):
         run_command("training.report.__main__", *arguments, f"comparison={compared}")

@@ -3,14 +3,22 @@
 import json
 from contextlib import chdir
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 from commands import run_command
 from data_set_builder import purchases, write_shop
 from forms import check_form
+from omegaconf import DictConfig
+from report_pages import comparison_of
+from rich.console import Console
+from shop_run import fill_disk
 
-from training.compare import OWN_KEYS
+from holdfast.errors import RunError
+from training.compare import OWN_KEYS, keep
+from training.comparison.record import FORM as RECORD_FORM
+from training.comparison.record import Facts, Record
 from training.comparison.result import (
     Block,
     ComparisonResult,
@@ -21,7 +29,8 @@ from training.comparison.result import (
     OriginFacts,
     TargetComparison,
 )
-from training.comparison.runs import source_digest
+from training.comparison.runs import Runs, source_digest
+from training.outcomes import Outcomes, Predictions
 
 # Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
@@ -79,6 +88,40 @@ def test_a_comparison_is_made_once_and_taken_up_again(
     text = max(tmp_path.glob("outputs/*/shop/*/comparison.txt")).read_text()
     for part in ("paired differences", "cutoff by cutoff", "±", "btyd"):
         assert part in text
+
+
+@pytest.mark.parametrize("silent_at", ["2024-09-17", "2024-09-27"], ids=["older origin", "newest origin"])
+def test_a_baseline_without_an_answer_at_one_origin_is_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, silent_at: str
+) -> None:
+    """Whichever origin that is, it is named, and the others are compared as they were."""
+    rng = np.random.default_rng(0)
+    happened = rng.integers(0, 2, (40, 2)).astype(np.float32)
+
+    def made(self: Runs, settings: DictConfig, **_: object) -> Record:
+        is_silent = settings.data.cutoffs.validation[0].startswith(silent_at)
+        models = ("sequence", "recency") if is_silent else ("sequence", "btyd", "recency")
+        said = Predictions(probability={"churn": rng.random((40, 2))}, expected={}, median={})
+        return Record(
+            facts=Facts(
+                form=RECORD_FORM, split="test", main="sequence", models=models, seconds=1.0, source=""
+            ),
+            customer=np.arange(40),
+            cutoff_us=np.zeros(40, dtype=np.int64),
+            outcomes=Outcomes(happened={"churn": happened}, values={"spend": np.full(40, np.float32(1))}),
+            predictions=dict.fromkeys(models, said),
+        )
+
+    monkeypatch.setattr(Runs, "record", made)
+    days = {"validation": ["2024-09-27T12:00:00Z"], "test": ["2024-12-06T12:00:00Z"]}
+    write_shop(tmp_path, purchases(), cutoffs={"train": {}, **days})
+    baselines = "evaluation.baselines=[recency,btyd,pareto_nbd]"
+    result = run(tmp_path, "training.compare", "seeds=[1,2]", "num_origins=2", "step_days=10", baselines)
+    assert result["models"] == ["sequence", "recency"]
+    assert result["unanswered"] == ["btyd", "pareto_nbd"]
+    shown = capsys.readouterr().out
+    assert f"btyd is left out: it has no answer with validation from {silent_at}" in shown
+    assert "btyd does not answer these targets at every origin" in shown
 
 
 def test_variants_are_judged_on_validation_against_the_default(
@@ -149,6 +192,19 @@ def test_what_cannot_be_compared_is_one_line(
         run(tmp_path, command, *overrides)
     assert ended.value.code == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_full_disk_leaves_the_comparison_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of a file would be taken for one."""
+    (tmp_path / "comparison.json").write_text("{}")
+    fill_disk(monkeypatch)
+    result: Any = comparison_of() | {"targets": [], "unanswered": []}
+    with pytest.raises(RunError, match="cannot be written: No space left on device"):
+        keep(result, tmp_path, Console(quiet=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["comparison.json"]
+    assert (tmp_path / "comparison.json").read_text() == "{}"
 
 
 def test_every_key_of_the_result_is_documented() -> None:

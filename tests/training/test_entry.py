@@ -1,17 +1,35 @@
 """How entry points end."""
 
+import resource
 import signal
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+from commands import run_command
 from pytorch_lightning.utilities import exceptions as lightning
 
 from holdfast.errors import ConfigError
 from training.entry import run_entry
 
 ROOT = Path(__file__).parents[2]
+
+# Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
+
+COMMANDS = (
+    *(
+        ("prepare", ()),
+        ("simulate.__main__", ()),
+        ("download", ()),
+        ("train", ()),
+        ("compare", ()),
+        ("sweep", ()),
+    ),
+    *(("evaluate", ("run=nowhere",)), ("report.__main__", ("run=nowhere",))),
+)
 
 
 def test_an_error_on_purpose_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,3 +124,44 @@ def test_arguments_name_and_result_pass_through() -> None:
     assert main(1, b=2) == 3
     assert main.__name__ == "main"
     assert main.__doc__ == "Add."
+
+
+def refusal(folder: Path, command: str, *overrides: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line with which a command ends."""
+    with chdir(folder), pytest.raises(SystemExit) as ended:
+        run_command(f"training.{command}", *overrides)
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.out + shown.err
+    (line,) = shown.err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("mode", ["run", "sweep"])
+@pytest.mark.parametrize(("command", "needed"), COMMANDS, ids=lambda value: value)
+def test_a_folder_that_cannot_be_made_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, needed: tuple[str, ...], mode: str
+) -> None:
+    """Of every command, and of a multirun as a whole."""
+    (tmp_path / "file").touch()
+    several = ("hydra.mode=MULTIRUN",) if mode == "sweep" else ()
+    where = f"hydra.{mode}.dir=file/run"
+    line = refusal(tmp_path, command, *needed, *several, where, capsys=capsys)
+    assert line.startswith("error: the run folder file/run cannot be written: Not a directory")
+
+
+@pytest.mark.parametrize("mode", ["run", "sweep"])
+def test_a_full_disk_is_one_line_before_anything_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    """A folder can be made there, but nothing written into it."""
+    several = ("hydra.mode=MULTIRUN",) if mode == "sweep" else ()
+    where = f"hydra.{mode}.dir=run"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+        line = refusal(tmp_path, "report.__main__", "run=nowhere", *several, where, capsys=capsys)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert line.startswith("error: the run folder run cannot be written: File too large")
+    assert not list((tmp_path / "run").iterdir())

@@ -17,7 +17,7 @@ from holdfast.encoding import Cutoffs, encode, pad
 from holdfast.errors import ArtifactError, RunError
 from holdfast.golden import read_golden
 from holdfast.manifest import GOLDEN_NAME, MANIFEST_NAME, MODEL_NAME, read_manifest, verify_files
-from training.export import NUM_GOLDEN, TOLERANCE, ArtifactName, checked_cases, write_artifact
+from training.export import NUM_GOLDEN, TOLERANCE, ArtifactName, check_place, checked_cases, write_artifact
 from training.fitted import FittedModel
 from training.task import Readouts
 
@@ -139,6 +139,44 @@ def test_few_readouts_are_all_golden(fitted: FittedModel, tmp_path: Path) -> Non
         metrics={},
     )
     assert read_golden((folder / GOLDEN_NAME).read_bytes()).histories.num_customers == 3
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    """A mistaken artifact_dir is refused before anything is fitted, and never costs anybody's files."""
+    precious = tmp_path / "home" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("years of work")
+    for place in (precious.parent, precious):
+        with pytest.raises(RunError, match=rf"{place.name}: something other than an artifact lies there"):
+            check_place(place)
+    assert precious.read_text() == "years of work"
+    (tmp_path / "empty").mkdir()
+    for free in ("empty", "new"):
+        check_place(tmp_path / free)
+
+
+@pytest.mark.usefixtures("exported_before")
+def test_what_lies_beside_an_artifact_is_left_alone(fitted: FittedModel, tmp_path: Path) -> None:
+    """The one before it and a half written one go; names that somebody else could have taken stay."""
+    for neighbour in ("kept.old", "kept.partial"):
+        (tmp_path / neighbour).mkdir()
+        (tmp_path / neighbour / "thesis.txt").write_text("years of work")
+    folder = export(fitted, tmp_path / "kept")
+    check_place(folder)
+    export(fitted, folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "kept.old", "kept.partial"]
+    assert all((tmp_path / name / "thesis.txt").is_file() for name in ("kept.old", "kept.partial"))
+
+
+@pytest.mark.usefixtures("exported_before")
+def test_what_came_to_lie_there_meanwhile_is_left_alone(fitted: FittedModel, tmp_path: Path) -> None:
+    """Hours of fitting lie between the first look and the artifact; nothing half done is left beside it."""
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match="something other than an artifact"):
+        export(fitted, tmp_path / "kept")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept" / "thesis.txt").read_text() == "years of work"
 
 
 def compared(num_off: int, *, output: str, off: float, column: int = 0) -> np.ndarray:

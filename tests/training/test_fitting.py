@@ -159,6 +159,22 @@ def test_a_missing_or_damaged_model_is_named(tmp_path: Path, content: bytes | No
         FittedModel.load(tmp_path)
 
 
+@pytest.mark.parametrize("part", ["spec", "config", "scales", "calibration", "blend", "weights"])
+def test_a_model_without_a_part_or_with_another_one_is_named(
+    fitted: FittedModel, tmp_path: Path, part: str
+) -> None:
+    """One line that names the file, whatever is missing or does not fit."""
+    path = fitted.save(tmp_path)
+    content = torch.load(path, weights_only=True)
+    torch.save({name: value for name, value in content.items() if name != part}, path)
+    with pytest.raises(ArtifactError, match=rf"{FILE_NAME}: it is damaged: '{part}' is not in it"):
+        FittedModel.load(tmp_path)
+    torch.save(content | {part: {"other": 1}}, path)
+    with pytest.raises(ArtifactError, match=rf"{FILE_NAME}: it is damaged: ") as caught:
+        FittedModel.load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
     """A file of another release is not half read."""
     torch.save({"form": 99}, tmp_path / FILE_NAME)

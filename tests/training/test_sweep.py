@@ -1,6 +1,7 @@
 """A search as a command: trials on validation alone, gone on with after a kill, one table at the end."""
 
 import json
+import os
 import sys
 from contextlib import chdir
 from dataclasses import fields
@@ -13,10 +14,12 @@ from commands import run_command
 from data_set_builder import purchases, write_shop
 from forms import check_form
 
+from holdfast.errors import RunError
 from training.sweep import OWN_KEYS
 from training.sweeps.proposals import ProposalConfig
 from training.sweeps.result import FigureColumn, Mean, Row, SweepResult
 from training.sweeps.search import Searching
+from training.whole_file import write_whole
 
 # Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated by PEP 585")
@@ -144,6 +147,39 @@ def test_a_search_where_everything_fails_ends(tmp_path: Path, capsys: pytest.Cap
     (result,) = results(tmp_path)
     assert [row["state"] for row in result["rows"]] == ["failed"] * 3
     assert "best" not in result
+
+
+def test_a_full_disk_spoils_no_trial(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search ends and keeps nothing of the trial, which the same command makes; bad values are kept."""
+    write(tmp_path)
+
+    def broken(*_: object) -> dict[str, float | None]:
+        raise OSError(28, "No space left on device", "model.pt")
+
+    def full(*_: object) -> dict[str, float | None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", broken)
+            write_whole(tmp_path / "model.pt", b"weights")
+        return {}
+
+    def diverging(*_: object) -> dict[str, float | None]:
+        raise RunError("the validation loss is nan after step 2: lower optimiser.learning_rate")
+
+    for at_fault in (full, broken):
+        monkeypatch.setattr(Searching, "_figures", at_fault)
+        with pytest.raises(SystemExit) as ended:
+            run(tmp_path, "num_trials=1")
+        assert ended.value.code == 2
+        assert "model.pt cannot be written" in capsys.readouterr().err
+        assert not list(tmp_path.glob("outputs/sweep/shop/*/trials/*"))
+    monkeypatch.setattr(Searching, "_figures", diverging)
+    run(tmp_path, "num_trials=1")
+    (result,) = results(tmp_path)
+    (row,) = result["rows"]
+    assert (row["number"], row["state"]) == (0, "failed")
+    assert "lower optimiser.learning_rate" in row["reason"]
 
 
 def test_every_key_is_documented() -> None:

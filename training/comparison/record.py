@@ -5,6 +5,7 @@ judge all seeds, cutoffs and models alike.
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +15,15 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
+from holdfast.plain import from_plain
 from training.outcomes import Outcomes, Predictions
 
 ARRAYS_NAME = "predictions.npz"
 FACTS_NAME = "record.json"
 FORM = 1
 _BAR = "|"
+_DAMAGES = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error)
+"""What JSON, a form that is not kept, NumPy and its archive say of a file that is not whole."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,19 +83,19 @@ class Record:
     def load(cls, folder: Path) -> "Record | None":
         """Read what :meth:`save` wrote; None where it is not there, damaged or of another form."""
         try:
-            plain = json.loads((folder / FACTS_NAME).read_text(encoding="utf-8"))
-            if plain.get("form") != FORM:
+            facts = from_plain(Facts, json.loads((folder / FACTS_NAME).read_text(encoding="utf-8")))
+            if facts.form != FORM:
                 return None
             # Opened here: NumPy leaves a file open that it cannot read.
             with (folder / ARRAYS_NAME).open("rb") as file, np.load(file) as stored:
                 arrays = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, BadZipFile):
+            customer, cutoff_us = arrays["customer"], arrays["cutoff_us"]
+        except _DAMAGES:
             return None
-        facts = Facts(**plain | {"models": tuple(plain["models"])})
         return cls(
             facts=facts,
-            customer=arrays["customer"],
-            cutoff_us=arrays["cutoff_us"],
+            customer=customer,
+            cutoff_us=cutoff_us,
             outcomes=Outcomes(happened=_parts(arrays, "happened"), values=_parts(arrays, "values")),
             predictions={
                 model: Predictions(

@@ -35,7 +35,9 @@ def render_comparison(result: ComparisonResult) -> RenderableType:
         parts += [_figures(result, target), _differences(result, target)]
         if len(target["horizons"][-1]["cutoffs"]) > 1:
             parts.append(_by_cutoff(result, target))
-    parts += [Text(f"{name} answers none of these targets", style="dim") for name in result["unanswered"]]
+    alone = len(result["origins"]) == 1
+    silent = "answers none of these targets" if alone else "does not answer these targets at every origin"
+    parts += [Text(f"{name} {silent}", style="dim") for name in result["unanswered"]]
     return Group(*parts, *(Text(f"- {sentence}") for sentence in result["summary"]))
 
 

@@ -55,7 +55,8 @@ def replaced_when_complete(store_dir: Path) -> Iterator[Path]:
     store_dir = store_dir.absolute()
     is_empty = store_dir.is_dir() and not any(store_dir.iterdir())
     if store_dir.exists() and not is_empty and not (store_dir / INDEX).is_file():
-        raise RunError(f"{store_dir}: something other than a history store lies there, and it is left alone")
+        reason = "something other than a history store lies there, and it is left alone"
+        raise RunError(f"{store_dir}: {reason}; remove it or name another folder")
     folder = _partial(store_dir)
     try:
         folder.mkdir()

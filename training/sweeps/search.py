@@ -23,6 +23,7 @@ from training.comparison.record import Record
 from training.comparison.runs import Runs, metrics_of
 from training.comparison.wording import MAIN_METRICS
 from training.data_config import DataConfig
+from training.entry import OF_THE_DISK
 from training.evaluation.table import COLUMNS
 from training.recompose import Compose
 from training.run_config import RunConfig
@@ -112,6 +113,10 @@ class Searching:
 
         Returns:
             The trial as what comes next sees it, and its row of the table.
+
+        Raises:
+            RunError: The disk is full or cannot be written, which says nothing about the trial.
+            OSError: The same.
         """
         begin = time.perf_counter()
         state: State = "finished"
@@ -127,8 +132,12 @@ class Searching:
             # A trial is not gone on with once it has been given up.
             rmtree(folders[-1] / "checkpoints", ignore_errors=True)
         except HoldfastError as error:
+            if _is_of_the_disk(error):
+                raise
             state, reason = "failed", " ".join(str(error).split())
-        except Exception as error:  # noqa: BLE001 - a defect or a full memory ends this trial, not the search
+        except Exception as error:  # a defect or a full memory ends this trial, not the search
+            if _is_of_the_disk(error):
+                raise
             self.console.print(Text(traceback.format_exc()), soft_wrap=True)
             state, reason = "failed", reason_of(error)
         if state != "finished":
@@ -232,6 +241,13 @@ def search(
 
 MOST_FAILURES = 3
 """Trials at the beginning, all of which failed: then something other than their values is wrong."""
+
+
+def _is_of_the_disk(error: BaseException | None) -> bool:
+    """Return whether the disk is at fault: kept as a result, that would fail the same trial for ever."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error is not None and error.errno in OF_THE_DISK
 
 
 def _place(origin: Origin, seed: int) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from training.comparison.record import ARRAYS_NAME, FACTS_NAME, FORM, Facts, Record
 from training.outcomes import Outcomes, Predictions
@@ -61,4 +62,24 @@ def test_what_is_not_whole_is_not_there(tmp_path: Path) -> None:
     (tmp_path / FACTS_NAME).write_text(facts.replace(f'"form": {FORM}', '"form": 0'))
     assert Record.load(tmp_path) is None
     (tmp_path / FACTS_NAME).unlink()
+    assert Record.load(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "facts", ["[]", "{}", "3", f'{{"form": {FORM}}}', f'{{"form": {FORM}, "models": 3}}']
+)
+def test_facts_of_something_else_are_no_record(tmp_path: Path, facts: str) -> None:
+    """The run is made anew: whatever JSON lies there, it ends nobody's comparison."""
+    record().save(tmp_path)
+    (tmp_path / FACTS_NAME).write_text(facts)
+    assert Record.load(tmp_path) is None
+
+
+def test_arrays_of_something_else_are_no_record(tmp_path: Path) -> None:
+    """An archive without what every record has, and one array alone."""
+    record().save(tmp_path)
+    np.savez(tmp_path / ARRAYS_NAME, customer=np.arange(3))
+    assert Record.load(tmp_path) is None
+    with (tmp_path / ARRAYS_NAME).open("wb") as file:
+        np.save(file, np.arange(3))
     assert Record.load(tmp_path) is None

@@ -56,7 +56,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     precious = tmp_path / "home" / "thesis.txt"
     precious.parent.mkdir()
     precious.write_text("years of work")
-    with pytest.raises(RunError, match="something other than a history store"):
+    with pytest.raises(RunError, match=r"home: something other than a history store .*; remove it or name"):
         prepare(shop_config(tmp_path / "data"), store_dir=precious.parent)
     assert precious.read_text() == "years of work"
 
@@ -87,8 +87,9 @@ def test_what_a_killed_run_had_begun_is_removed(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".store.lock", "data", "store"]
 
 
-def test_two_runs_at_once_make_one_store(tmp_path: Path) -> None:
-    """The second run waits for the first, says so, and then finds that nothing is left to do."""
+def test_two_runs_at_once_make_one_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The second run waits for the first, says so (in a log too), and finds that nothing is left to do."""
+    caplog.set_level("INFO", logger="training.prepare")
     config = shop_config(tmp_path / "data")
     waits = Event()
     steps: list[str] = []
@@ -109,4 +110,5 @@ def test_two_runs_at_once_make_one_store(tmp_path: Path) -> None:
         (tmp_path / "first").rename(tmp_path / "store")
     thread.join()
     assert steps == ["waiting for another run"]
+    assert f"waiting for another run that makes the store {tmp_path / 'store'}" in caplog.text
     assert HistoryStore.open(tmp_path / "store").index.num_events == 7
