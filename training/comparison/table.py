@@ -142,14 +142,15 @@ def _cell(figure: Figure | None, column: Column) -> Text:
     if figure is None or figure["value"] is None:
         return text
     if figure["spread"] is not None:
-        text.append(f" ±{figure['spread']:{column.difference_form}}", style="dim")
+        text.append(f" ±{column.spread(figure['spread'], like=figure['value'])}", style="dim")
     if figure["low"] is not None and figure["high"] is not None:
-        text.append(f"\n[{figure['low']:{column.form}}, {figure['high']:{column.form}}]", style="dim")
+        low, high = (column.text(end, like=figure["value"]) for end in (figure["low"], figure["high"]))
+        text.append(f"\n[{low}, {high}]", style="dim")
     return text
 
 
 def _value(figure: Figure | None, column: Column) -> str:
-    return "-" if figure is None or figure["value"] is None else format(figure["value"], column.form)
+    return "-" if figure is None or figure["value"] is None else column.text(figure["value"])
 
 
 def _difference_cell(difference: Difference | None, column: Column) -> Text:

@@ -6,6 +6,7 @@ It deliberately computes no figure.
 from collections.abc import Iterator, Sequence
 
 from training.comparison.result import Block, Difference, TargetComparison, Verdict
+from training.evaluation.digits import sized
 from training.evaluation.questions import TRUTH, Interval
 from training.evaluation.table import COLUMNS
 
@@ -80,10 +81,13 @@ def difference_text(metric: str, difference: Difference) -> str:
     value, low, high = difference["value"], difference["low"], difference["high"]
     if value is None:
         return "not defined"
-    # A difference of percentages is told in points.
-    form = f"+{COLUMNS[metric].difference_form}"
-    text = format(value, form)
-    return text if low is None or high is None else f"{text} [{low:{form}}, {high:{form}}]"
+    column = COLUMNS[metric]
+    if column.has_unit:
+        shown = [sized(one, is_signed=True) for one in (value, low, high) if one is not None]
+    else:
+        # A difference of percentages is told in points.
+        shown = [format(one, f"+{column.difference_form}") for one in (value, low, high) if one is not None]
+    return shown[0] if low is None or high is None else f"{shown[0]} [{shown[1]}, {shown[2]}]"
 
 
 def _sentences(target: TargetComparison, metric: str, judged: Sequence[str], margin: float) -> Iterator[str]:

@@ -47,6 +47,10 @@ class Column:
             return sized(value, like=like, is_signed=is_signed)
         return format(value, f"{'+' if is_signed else ''}{self.form}")
 
+    def spread(self, value: float, *, like: float) -> str:
+        """Return how far values lie apart that are of the size of ``like``."""
+        return sized(value, like=like) if self.has_unit else format(value, self.difference_form)
+
 
 PROBABILITY_COLUMNS = (
     Column(metric="auroc", title="AUROC", better="high", form=".3f", has_interval=True, difference=".4f"),

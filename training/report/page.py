@@ -80,6 +80,9 @@ def write_report(path: Path, result: EvaluationResult, context: ReportContext) -
         partial.write_text(text, encoding="utf-8", errors="replace", newline="\n")
         partial.replace(path)
     except OSError as error:
+        # Half of it would take the room that the disk lacks.
+        if partial.is_file():
+            partial.unlink()
         raise RunError(f"the report cannot be written to {path}: {error.strerror or error}") from error
     return path
 

@@ -90,9 +90,9 @@ def _settings(overrides: dict[str, str], keys: Sequence[str]) -> list[Text]:
 
 def _best(rows: Sequence[Row], column: FigureColumn) -> str | None:
     """Return the best of a column as it is written; None where there is nothing to choose from."""
-    form, better = shown(column).form, shown(column).better
+    kind = shown(column)
     values = [value for row in rows if (value := row["figures"].get(column["name"])) is not None]
-    return format(max(values) if better == "high" else min(values), form) if len(values) > 1 else None
+    return kind.text(max(values) if kind.better == "high" else min(values)) if len(values) > 1 else None
 
 
 def _cells(
@@ -101,7 +101,7 @@ def _cells(
     cells = [Text(str(row["number"])), *_settings(row["overrides"], keys)]
     for place, column in enumerate(columns):
         value = row["figures"].get(column["name"])
-        text = "-" if value is None else format(value, shown(column).form)
+        text = "-" if value is None else shown(column).text(value)
         if value is None and not place and row["state"] != "finished":
             text = row["state"]
         cells.append(Text(text, style="bold" if value is not None and text == best[column["name"]] else ""))
@@ -114,8 +114,9 @@ def _mean_cells(mean: Mean, keys: Sequence[str], columns: Sequence[FigureColumn]
         name, kind = column["name"], shown(column)
         text = Text("-")
         if name in mean["means"]:
-            text = Text(format(mean["means"][name], kind.form))
-            text.append(f" ±{mean['spreads'][name]:{kind.difference_form}}", style="dim")
+            value = mean["means"][name]
+            text = Text(kind.text(value))
+            text.append(f" ±{kind.spread(mean['spreads'][name], like=value)}", style="dim")
         cells.append(text)
     return [*cells, Text(f"{len(mean['numbers'])} runs", style="dim")]
 
