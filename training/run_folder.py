@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.errors import ArtifactError, ConfigError, RunError
-from training.fitting import CHECKPOINT_NAME, WEIGHED_FOLDER
+from training.checkpoints import CHECKPOINT_NAME
+from training.fitting import WEIGHED_FOLDER
 from training.whole_file import write_whole
 
 FINGERPRINT_NAME = "fingerprint.txt"

@@ -69,7 +69,6 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
         resume=run.is_resumed,
         company=company(settings),
     )
-    fitted.save(run.path)
 
     console.print(f"Judging on the {config.evaluation.split} window")
     result = judge(fitted, task, store, config=config.evaluation, truth=config.data.truth)

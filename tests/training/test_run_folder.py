@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from holdfast.errors import ArtifactError, ConfigError, RunError
-from training.fitting import CHECKPOINT_NAME, WEIGHED_FOLDER
+from training.checkpoints import CHECKPOINT_NAME
+from training.fitting import WEIGHED_FOLDER
 from training.run_folder import open_run, read_settings
 
 CONFIG = {"seed": 1, "model": {"width": 8}, "run_dir": "a", "resume": None}
