@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, WeightAveraging
+from pytorch_lightning.callbacks import Callback, EarlyStopping, WeightAveraging
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from holdfast.errors import ArtifactError
 from training.blend.fitting import finish
+from training.checkpoints import StepCheckpoints, check_checkpoint, checkpoint_of
 from training.compiled import CompiledLosses
 from training.fit_config import FitConfig
 from training.fit_encoding import fit_encoding
@@ -32,7 +34,6 @@ from training.task import Readouts, Task
 ENCODING_SAMPLE = 20_000
 """Readouts that the encoding is fitted on, at most."""
 
-CHECKPOINT_NAME = "last.ckpt"
 WEIGHED_FOLDER = "weighed"
 """Of the first of two fits, within the folder of the run."""
 
@@ -61,8 +62,9 @@ def fit(
         task: Store and splits.
         config: What is chosen.
         trainer: Makes the Lightning trainer from callbacks and limits.
-        folder: Of the run; checkpoints lie in its ``checkpoints``.
+        folder: Of the run; checkpoints lie in its ``checkpoints``, and the model is written there.
         resume: Go on from the last checkpoint there, if there is one, or from what was fitted.
+            What is damaged is told in the log and made anew.
         company: Brings the other processes of a trainer that has several to :func:`fit_weights`.
 
     Returns:
@@ -70,8 +72,7 @@ def fit(
     """
 
     def fit_once(task: Task, folder: Path) -> FittedModel:
-        checkpoint = folder / "checkpoints" / CHECKPOINT_NAME
-        start = checkpoint if resume and checkpoint.exists() else None
+        start = _checkpoint_in(folder) if resume else None
         with company(fit_on=task.fit_on, folder=folder, checkpoint=start):
             weighed = fit_weights(task, config, trainer=trainer, folder=folder, checkpoint=start)
         return finish(
@@ -83,21 +84,47 @@ def fit(
             seed=config.seed,
         )
 
-    if resume and (folder / FILE_NAME).is_file():
+    def fit_twice() -> FittedModel:
+        first = folder / WEIGHED_FOLDER
+        weighed = _fitted_in(first) if resume else None
+        if weighed is None:
+            first.mkdir(parents=True, exist_ok=True)
+            weighed = fit_once(replace(task, fit_on="train"), first)
+            weighed.save(first)
+        final = fit_once(replace(task, fit_on="refit"), folder)
+        if final.blend is None or weighed.blend is None:
+            return replace(final, blend=None)
+        return replace(final, blend=final.blend.weighed_as(weighed.blend, task.schema))
+
+    fitted = _fitted_in(folder) if resume else None
+    if fitted is None:
+        fitted = fit_twice() if task.fit_on == "both" else fit_once(task, folder)
+        fitted.save(folder)
+    return fitted
+
+
+def _fitted_in(folder: Path) -> FittedModel | None:
+    """Return what an earlier start has fitted; None where it had not come to that, or the file is damaged."""
+    if not (folder / FILE_NAME).is_file():
+        return None
+    try:
         return FittedModel.load(folder)
-    if task.fit_on != "both":
-        return fit_once(task, folder)
-    first = folder / WEIGHED_FOLDER
-    if resume and (first / FILE_NAME).is_file():
-        weighed = FittedModel.load(first)
-    else:
-        first.mkdir(parents=True, exist_ok=True)
-        weighed = fit_once(replace(task, fit_on="train"), first)
-        weighed.save(first)
-    final = fit_once(replace(task, fit_on="refit"), folder)
-    if final.blend is None or weighed.blend is None:
-        return replace(final, blend=None)
-    return replace(final, blend=final.blend.weighed_as(weighed.blend, task.schema))
+    except ArtifactError as error:
+        _log.warning("%s; it is fitted anew", error)
+        return None
+
+
+def _checkpoint_in(folder: Path) -> Path | None:
+    """Return the checkpoint to go on from; None where there is none, or it is damaged."""
+    checkpoint = checkpoint_of(folder)
+    if not checkpoint.exists():
+        return None
+    try:
+        check_checkpoint(checkpoint)
+    except ArtifactError as error:
+        _log.warning("%s; the fit begins anew", error)
+        return None
+    return checkpoint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +155,17 @@ def fit_weights(
     validation = task.readouts(task.splits.validation, seed=config.seed) if has_validation else None
     config = replace(config, optimiser=settled_schedule(task, config, train))
     num_steps = config.optimiser.total_steps
+    validate_every = max(1, num_steps // config.optimiser.validations)
     model = build_model(task, config, train)
     data = PoolData(task, config, model, train=train, validation=validation)
     with quiet():
         maker = trainer(
-            callbacks=callbacks(config.optimiser, folder),
+            callbacks=callbacks(
+                config.optimiser, folder, validate_every=validate_every if has_validation else None
+            ),
             max_epochs=1,
             max_steps=num_steps,
-            val_check_interval=max(1, num_steps // config.optimiser.validations),
+            val_check_interval=validate_every,
             num_sanity_val_steps=0,
             log_every_n_steps=min(10, num_steps),
             use_distributed_sampler=False,
@@ -170,15 +200,13 @@ def compiled_losses(task: Task, config: FitConfig) -> CompiledLosses | None:
     return CompiledLosses(weighted_sums, backend=config.compile, longest=longest, batching=config.batching)
 
 
-def callbacks(optimiser: OptimiserConfig, folder: Path) -> list[Callback]:
+def callbacks(
+    optimiser: OptimiserConfig, folder: Path, *, validate_every: int | None = None
+) -> list[Callback]:
     """Return what accompanies every fit: averaging, checkpoints, and stopping early on request."""
+    every_steps = optimiser.checkpoint_every_steps
     wanted: list[Callback] = [
-        ModelCheckpoint(
-            dirpath=folder / "checkpoints",
-            filename=Path(CHECKPOINT_NAME).stem,
-            every_n_train_steps=optimiser.checkpoint_every_steps,
-            enable_version_counter=False,
-        )
+        StepCheckpoints(checkpoint_of(folder), every_steps=every_steps, validate_every=validate_every)
     ]
     if optimiser.ema_decay:
         # In place and for all weights at once, which Lightning's own callback for it does not do.
@@ -203,9 +231,6 @@ def quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor.*")
         # Refitted weights have no validation batches, on purpose.
         warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
-        warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-        # Lightning offers to save the weights from before the step; resuming needs those after it.
-        warnings.filterwarnings("ignore", message=".*no pre-optimization state was saved.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated.*")
         # The whole run is one epoch; a run resumed in the middle of it begins with the next step's pool.
         warnings.filterwarnings(

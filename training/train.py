@@ -19,7 +19,7 @@ from training.fitting import fit
 from training.judging import judge
 from training.publishing import publish
 from training.run_config import RunConfig
-from training.run_folder import open_run
+from training.run_folder import check_run, open_run
 from training.run_setup import company, loggers, plain, prepared, trainer_factory
 from training.store import HistoryStore
 from training.sweeps.jobs import kept_apart
@@ -51,33 +51,35 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
     console = console or wide_console()
     values = plain(settings)
     config = RunConfig.from_plain(values)
-    run = open_run(values, run_dir=Path(settings.run_dir), resume=settings.resume)
-    settings.run_dir = str(run.path)
-    artifact = Path(settings.artifact_dir or run.path / "artifact")
-    check_place(artifact)
+    run_dir, resume = Path(settings.run_dir), settings.resume
+    check_run(values, run_dir=run_dir, resume=resume)
+    if settings.artifact_dir is not None:
+        check_place(Path(settings.artifact_dir))
 
     store = prepared(config.data, Path(settings.store_dir), console)
     task = Task.of(config.data, store)
 
-    console.print(f"Fitting on {task.name}; everything lies in {run.path}")
-    trainer = trainer_factory(settings, loggers(settings))
-    fitted = fit(
-        task,
-        config.fit,
-        trainer=trainer,
-        folder=run.path,
-        resume=run.is_resumed,
-        company=company(settings),
-    )
-    fitted.save(run.path)
+    with open_run(values, data=store.config_fingerprint, run_dir=run_dir, resume=resume) as run:
+        settings.run_dir = str(run.path)
+        artifact = Path(settings.artifact_dir or run.path / "artifact")
+        check_place(artifact)
 
-    console.print(f"Judging on the {config.evaluation.split} window")
-    result = judge(fitted, task, store, config=config.evaluation, truth=config.data.truth)
+        console.print(f"Fitting on {task.name}; everything lies in {run.path}")
+        fitted = fit(
+            task,
+            config.fit,
+            trainer=trainer_factory(settings, loggers(settings)),
+            folder=run.path,
+            resume=run.is_resumed,
+            company=company(settings),
+        )
 
-    publish(
-        fitted, task, store, result, config=config, folder=run.path, artifact=artifact, now=datetime.now(UTC)
-    )
-    run.finish()
+        console.print(f"Judging on the {config.evaluation.split} window")
+        result = judge(fitted, task, store, config=config.evaluation, truth=config.data.truth)
+
+        now = datetime.now(UTC)
+        publish(fitted, task, store, result, config=config, folder=run.path, artifact=artifact, now=now)
+        run.finish()
     return Trained(folder=run.path, store=store, task=task, fitted=fitted, result=result, artifact=artifact)
 
 

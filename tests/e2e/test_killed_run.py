@@ -15,7 +15,7 @@ import torch
 from commands import NO_LOGS, QUIET, run_command
 
 import training.train
-from training.fitting import CHECKPOINT_NAME
+from training.checkpoints import CHECKPOINT_NAME
 from training.module import TrainingModule
 from training.publishing import training_curve
 
@@ -40,6 +40,23 @@ COMMAND = (
     "resume=auto",
 )
 """The same for the first start and every restart; where the shop lies is added to it."""
+KILLED_IN_FINISH = """
+import os, runpy, signal, sys
+from training import fitting
+
+finish, number = fitting.finish, int(sys.argv.pop(1))
+
+def killing(*args, **options):
+    global number
+    number -= 1
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return finish(*args, **options)
+
+fitting.finish = killing
+runpy.run_module("training.train", run_name="__main__", alter_sys=True)
+"""
+"""Python that trains and is killed behind the last step of the fit of a number, before there is a model."""
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +143,36 @@ def test_a_killed_run_ends_with_the_bits_of_an_uninterrupted_one(
     curve = training_curve(whole)
     assert len(curve["validation loss"]) > 2
     assert training_curve(killed) == curve
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_run_killed_behind_the_last_step_of_a_fit_ends_with_the_same_bits(
+    tmp_path: Path, command: tuple[str, ...], steps_taken: list[int], number: int
+) -> None:
+    """In either of two fits, though the number of steps is a multiple of those between checkpoints."""
+    command = (*command, "++data.cutoffs.fit_on=both")
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    killing = [sys.executable, "-c", KILLED_IN_FINISH, str(number), *command, *QUIET, *NO_LOGS]
+    ended = subprocess.run(
+        killing,
+        check=False,
+        capture_output=True,
+        cwd=tmp_path / "killed",
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
+    with chdir(tmp_path / "killed"):
+        run_command("training.train", *command)
+    last, all_steps = [NUM_STEPS - 2, NUM_STEPS - 1], list(range(NUM_STEPS))
+    assert steps_taken == last + all_steps * (2 - number)
+    with chdir(tmp_path / "whole"):
+        run_command("training.train", *command)
+    # Of the second start nothing is left but Hydra's folder.
+    (killed,) = tmp_path.glob("killed/outputs/simulated/*/model.pt")
+    (whole,) = tmp_path.glob("whole/outputs/simulated/*/model.pt")
+    for name, weight in weights(whole.parent).items():
+        assert torch.equal(weight, weights(killed.parent)[name]), name
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from data_set_builder import purchases, write_shop
 from forms import check_form
 
 import training.publishing
+import training.train
+from holdfast.errors import RunError
 from training.sweeps.result import SweepResult
 
 # Importing an entry point makes beartype look at the bases of Hydra's DictConfig, which it finds deprecated.
@@ -69,6 +71,54 @@ def test_a_multirun_ends_with_one_table_whatever_fails(
     table = pl.read_csv(folder / "sweep.csv")
     assert table["churn_60d_log_loss"].to_list() == [None, churn["log_loss"]["value"]]
     assert "run 0 failed: model.num_heads" in shown.out
+
+
+def unjudged(capsys: pytest.CaptureFixture[str], folder: Path, *overrides: str, data: str) -> str:
+    """Run the command to the end of its fit, on data that lie there; return the line with which it ends."""
+    small = (*SMALL, "optimiser.num_steps=1", "blend=none")
+    with pytest.MonkeyPatch.context() as patch, chdir(folder):
+        patch.setattr(training.train, "judge", _unplugged)
+        with pytest.raises(SystemExit) as ended:
+            run_command("training.train", "data=shop", *small, *overrides, data)
+    assert ended.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    return line
+
+
+def _unplugged(*_: Any, **__: Any) -> None:
+    raise RunError("unplugged")
+
+
+def test_a_run_is_gone_on_with_on_the_same_data_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A source that was written anew makes another run of the same command; who names the old one is told."""
+    data = write_shop(tmp_path, purchases())
+    for _ in range(2):
+        assert "unplugged" in unjudged(capsys, tmp_path, "resume=auto", data=data)
+    (model,) = tmp_path.glob("outputs/shop/*/model.pt")
+    purchases().with_columns(amount=2.0).write_parquet(tmp_path / "data" / "events.parquet")
+    line = unjudged(capsys, tmp_path, f"resume='{model.parent}'", data=data)
+    assert line.startswith("error: resume: got ")
+    assert "these very data" in line
+    assert "unplugged" in unjudged(capsys, tmp_path, "resume=auto", data=data)
+    assert len(list(tmp_path.glob("outputs/shop/*/model.pt"))) == 2
+
+
+def test_a_folder_that_is_given_again_holds_one_run_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the run before left in it is set aside first, and never taken for the new one's."""
+    data = write_shop(tmp_path, purchases())
+    assert "unplugged" in unjudged(capsys, tmp_path, "run_dir=mine", data=data)
+    first = (tmp_path / "mine" / "model.pt").read_bytes()
+    gone_on = ("run_dir=mine", "resume=auto", "seed=8")
+    assert "unplugged" in unjudged(capsys, tmp_path, *gone_on, data=data)
+    written = (tmp_path / "mine" / "model.pt").stat()
+    assert (tmp_path / "mine" / "earlier" / "model.pt").read_bytes() == first
+    # Its own unfinished run, in turn, is gone on with: the model is there, and is not written again.
+    assert "unplugged" in unjudged(capsys, tmp_path, *gone_on, data=data)
+    assert (tmp_path / "mine" / "model.pt").stat() == written
 
 
 def without_amount() -> pl.DataFrame:
