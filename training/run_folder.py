@@ -260,8 +260,10 @@ def _set_aside(run_dir: Path) -> None:
     earlier = run_dir / EARLIER_FOLDER
     is_kept = bool(_begun(run_dir))
     if is_kept:
-        shutil.rmtree(earlier, ignore_errors=True)
-        earlier.mkdir()
+        # Without a fingerprint a start before this one was killed right here: what it moved stays.
+        if (run_dir / FINGERPRINT_NAME).is_file():
+            shutil.rmtree(earlier, ignore_errors=True)
+        earlier.mkdir(exist_ok=True)
     for path in left:
         if is_kept:
             path.replace(earlier / path.name)

@@ -146,6 +146,28 @@ def test_a_new_run_sets_aside_what_another_one_left(tmp_path: Path) -> None:
     }
 
 
+def test_setting_aside_is_taken_up_where_it_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had been moved by then is still there in the end."""
+    run = killed_run(tmp_path, "run", CONFIG | {"seed": 2})
+    (run / FILE_NAME).touch()
+    replace = Path.replace
+
+    def killing(self: Path, target: Path) -> Path:
+        if self.name == "checkpoints":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", killing)
+    with pytest.raises(KeyboardInterrupt):
+        resumed(run)
+    monkeypatch.undo()
+    assert resumed(run) == (run, False)
+    assert (run / EARLIER_FOLDER / FILE_NAME).is_file()
+    assert checkpoint_of(run / EARLIER_FOLDER).is_file()
+
+
 def test_what_had_not_begun_is_not_worth_setting_aside(tmp_path: Path) -> None:
     """A start that was killed at once does not take the place of the run before it."""
     run = killed_run(tmp_path, "run", CONFIG | {"seed": 2})
