@@ -31,6 +31,7 @@ from training.model import RawOutputs
 from training.model.graph import answer
 from training.outcomes import Outcomes, Predictions
 from training.predict import feature_matrix, predict_raw
+from training.splits import Split
 from training.store import HistoryStore
 from training.task import Readouts, Task
 
@@ -153,6 +154,24 @@ def judge(
     return result
 
 
+def check_window(task: Task, config: EvaluationConfig) -> Readouts:
+    """Return the cutoffs that a model will be judged on; asked before it has been fitted for hours too.
+
+    Args:
+        task: Targets and splits.
+        config: Which window.
+
+    Raises:
+        ConfigError: The weights have seen the window, or it holds nothing to judge by.
+    """
+    config.check_unseen(task.fit_on)
+    return task.readouts(_judged(task, config), seed=config.seed)
+
+
+def _judged(task: Task, config: EvaluationConfig) -> Split:
+    return task.splits.test if config.split == "test" else task.splits.validation
+
+
 def ask(
     fitted: FittedModel,
     task: Task,
@@ -162,9 +181,8 @@ def ask(
     truth: TruthConfig | None,
 ) -> Asked:
     """Ask a model, baselines and truth about every eligible cutoff of a window; see :func:`judge`."""
-    config.check_unseen(task.fit_on)
-    seed, split = config.seed, task.splits.test if config.split == "test" else task.splits.validation
-    readouts = task.readouts(split, seed=seed)
+    seed, split = config.seed, _judged(task, config)
+    readouts = check_window(task, config)
     predictions = model_predictions(fitted, task, readouts)
     # Experts of the blend are those in the artifact, not others of the same name.
     others = [name for name in config.baselines if name not in predictions]

@@ -16,7 +16,7 @@ from training.evaluation import EvaluationResult, render_table
 from training.export import check_place
 from training.fitted import FittedModel
 from training.fitting import fit
-from training.judging import judge
+from training.judging import check_window, judge
 from training.publishing import publish
 from training.run_config import RunConfig
 from training.run_folder import check_run, open_run
@@ -58,6 +58,7 @@ def train(settings: DictConfig, *, console: Console | None = None) -> Trained:
 
     store = prepared(config.data, Path(settings.store_dir), console)
     task = Task.of(config.data, store)
+    check_window(task, config.evaluation)
 
     with open_run(values, data=store.config_fingerprint, run_dir=run_dir, resume=resume) as run:
         settings.run_dir = str(run.path)

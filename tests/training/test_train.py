@@ -3,6 +3,7 @@
 import json
 import os
 from contextlib import chdir
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 import torch
 from commands import run_command
-from data_set_builder import purchases, write_shop
+from data_set_builder import START, purchases, write_shop
 from forms import check_form
 
 import training.publishing
@@ -119,6 +120,22 @@ def test_a_folder_that_is_given_again_holds_one_run_alone(
     # Its own unfinished run, in turn, is gone on with: the model is there, and is not written again.
     assert "unplugged" in unjudged(capsys, tmp_path, *gone_on, data=data)
     assert (tmp_path / "mine" / "model.pt").stat().st_mtime_ns == written
+
+
+def test_a_window_without_anything_to_judge_by_is_refused_before_anything_is_fitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody buys again behind the test cutoff: no news to hear after hours."""
+    early = pl.col("occurred_at") <= START + timedelta(days=320)
+    # One who begins later: the data go on, and so does what is known.
+    late = (
+        purchases()
+        .filter(~early, pl.col("customer_id") == "customer 1")
+        .with_columns(customer_id=pl.lit("late"))
+    )
+    line = refusal(capsys, tmp_path, events=pl.concat([purchases().filter(early), late]))
+    assert "cutoffs.test" in line
+    assert "one class" in line
 
 
 def without_amount() -> pl.DataFrame:

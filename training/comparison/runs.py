@@ -25,7 +25,7 @@ from training.comparison.wording import MAIN_METRICS
 from training.evaluation.questions import Question
 from training.evaluation.table import COLUMNS
 from training.fitting import fit
-from training.judging import ask
+from training.judging import ask, check_window
 from training.metrics.bootstrap import Bootstrap
 from training.run_config import RunConfig
 from training.run_folder import SETTINGS_NAME, fingerprint_of
@@ -111,9 +111,8 @@ class Runs:
         """
         config = RunConfig.from_plain(plain(settings))
         task = Task.of(config.data, self.store)
-        judged = task.splits.test if config.evaluation.split == "test" else task.splits.validation
-        for split in (task.fit_split, judged):
-            task.readouts(split, seed=config.evaluation.seed)
+        task.readouts(task.fit_split, seed=config.evaluation.seed)
+        check_window(task, config.evaluation)
 
     def _shaping(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return what decides whether an earlier run is the same one."""
@@ -137,7 +136,6 @@ class Runs:
             resume=True,
             company=company(settings),
         )
-        fitted.save(folder)
         asked = ask(fitted, task, self.store, config=config.evaluation, truth=config.data.truth)
         return Record(
             facts=Facts(
