@@ -26,6 +26,7 @@ from training.store import HistoryStore, write_store
 from training.store.making import Progress as TellProgress
 from training.store.making import Tables
 from training.store.place import only_writer
+from training.task import Task
 
 _LOG = logging.getLogger(__name__)
 
@@ -194,9 +195,14 @@ def prepare_shown(
 @hydra.main(version_base=None, config_path=CONFIG_DIR, config_name="prepare")
 @run_entry
 def main(settings: DictConfig) -> None:
-    """Prepare the data set that the command line names and print what came of it."""
+    """Prepare the data set that the command line names and print what came of it.
+
+    Cutoffs are no part of the store, which stands either way; but who writes a data set hears here what
+    training would refuse.
+    """
     config = DataConfig.from_plain(OmegaConf.to_container(settings.data, resolve=True))
-    prepare_shown(config, store_dir=Path(settings.store_dir), console=Console(), force=settings.force)
+    store = prepare_shown(config, store_dir=Path(settings.store_dir), console=Console(), force=settings.force)
+    Task.of(config, store)
 
 
 if __name__ == "__main__":

@@ -303,3 +303,8 @@ def test_the_command_prints_a_summary(tmp_path: Path) -> None:
     assert HistoryStore.open(tmp_path / "made" / "here").index.num_customers == 7
     again = run_command(tmp_path, *arguments)
     assert "up to date already" in again.stdout
+    # Its cutoffs are no part of it, and told all the same.
+    refused = run_command(tmp_path, *arguments, "data.targets.churn.horizons_days=[30,900]")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: cutoffs.")
+    assert HistoryStore.open(tmp_path / "made" / "here").index.num_customers == 7
