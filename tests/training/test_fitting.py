@@ -1,7 +1,5 @@
-"""A fit is reproducible, survives a kill, and leaves a model that loads to the same bits."""
+"""A fit is reproducible, follows its schedule, and leaves a model that answers in the order asked."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,33 +8,17 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from kills import Killed, KillInFit
 from tasks import quiet_trainer, small_task, tiny_config
 
-import training.fitting
-from holdfast.errors import ArtifactError, ConfigError, RunError
+from holdfast.errors import ConfigError, RunError
 from training.calibration import Calibration
-from training.checkpoints import checkpoint_of
-from training.fit_config import FitConfig
-from training.fitted import FILE_NAME, FittedModel
-from training.fitting import WEIGHED_FOLDER, fit
+from training.fitted import FittedModel
+from training.fitting import fit
 from training.module import OptimiserConfig
 from training.predict import predict_raw
-from training.sweeps.watching import ValidationWatch
 
 TASK = small_task(num_customers=100)
-
-
-class _Killed(BaseException):
-    """Stands for SIGKILL: nothing between here and the test may handle it."""
-
-
-class _KillAfter(pl.Callback):
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if trainer.global_step == self.step:
-            raise _Killed
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +26,6 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
     """Fit once for all tests that only look."""
     folder = tmp_path_factory.mktemp("run")
     return fit(TASK, tiny_config(), trainer=quiet_trainer(folder), folder=folder)
-
-
-class _KillInFit(_KillAfter):
-    """Kills the second of two fits, or a later one."""
-
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(step)
-        self.number, self.num_fits = number, 0
-
-    def on_fit_start(self, *_: object) -> None:
-        self.num_fits += 1
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        if self.num_fits == self.number:
-            super().on_train_batch_start(trainer)
 
 
 def weights(model: FittedModel) -> dict[str, torch.Tensor]:
@@ -78,193 +45,6 @@ def test_the_same_seed_gives_the_same_bits(fitted: FittedModel, tmp_path: Path) 
     assert any(not torch.equal(v, weights(other)[n]) for n, v in weights(fitted).items())
 
 
-@pytest.mark.parametrize(
-    "step", [pytest.param(3, marks=pytest.mark.long), 7, pytest.param(11, marks=pytest.mark.long)]
-)
-def test_a_killed_run_ends_where_the_uninterrupted_one_does(
-    fitted: FittedModel, tmp_path: Path, step: int
-) -> None:
-    """Killed before its first checkpoint, between two, or just before the end: the same bits."""
-    killer = quiet_trainer(tmp_path, extra=(_KillAfter(step),))
-    with pytest.raises(_Killed):
-        fit(TASK, tiny_config(), trainer=killer, folder=tmp_path)
-    resumed = fit(TASK, tiny_config(), trainer=quiet_trainer(tmp_path), folder=tmp_path, resume=True)
-    for name, value in weights(fitted).items():
-        assert torch.equal(value, weights(resumed)[name]), name
-    assert resumed.calibration == fitted.calibration
-    assert resumed.blend == fitted.blend
-
-
-def test_a_killed_run_with_pretraining_does_so_too(tmp_path: Path) -> None:
-    """The recurrent model, killed in the second of two phases: the same bits."""
-    config = tiny_config(num_steps=4, experts=(), encoder="gru", num_neighbours=0)
-    config = replace(config, optimiser=replace(config.optimiser, pretraining_steps=2))
-    whole = fit(TASK, config, trainer=quiet_trainer(tmp_path), folder=tmp_path / "whole")
-    killed = tmp_path / "killed"
-    with pytest.raises(_Killed):
-        fit(TASK, config, trainer=quiet_trainer(killed, extra=(_KillAfter(5),)), folder=killed)
-    resumed = fit(TASK, config, trainer=quiet_trainer(killed), folder=killed, resume=True)
-    for name, value in weights(whole).items():
-        assert torch.equal(value, weights(resumed)[name]), name
-
-
-def test_checkpoints_are_plain_dictionaries(tmp_path: Path) -> None:
-    """They load with weights_only: nothing in them can run code. The last step has none."""
-    fit(TASK, tiny_config(num_steps=8, experts=()), trainer=quiet_trainer(tmp_path), folder=tmp_path)
-    content = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
-    assert content["global_step"] == 4
-
-
-class _Steps(pl.Callback):
-    """Notes every step that is taken, and kills at the first validation or behind it."""
-
-    def __init__(self, *, kill: str | None = None) -> None:
-        self.taken: list[int] = []
-        self.kill = kill
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *_: object) -> None:
-        self.taken.append(trainer.global_step)
-
-    def on_validation_start(self, *_: object) -> None:
-        if self.kill == "before":
-            raise _Killed
-
-    def on_validation_end(self, *_: object) -> None:
-        if self.kill == "after":
-            raise _Killed
-
-
-class _Told:
-    """Takes validation losses by number, as a search does."""
-
-    def __init__(self) -> None:
-        self.losses: dict[int, float] = {}
-
-    def report(self, loss: float, validation: int) -> None:
-        assert self.losses.setdefault(validation, loss) == loss
-
-    def should_end(self) -> bool:
-        return False
-
-
-def scheduled(config: FitConfig, **changes: Any) -> FitConfig:
-    """Return a configuration with another schedule."""
-    return replace(config, optimiser=replace(config.optimiser, **changes))
-
-
-@contextmanager
-def killed_in_finish(*, number: int) -> Iterator[None]:
-    """Kill behind the last step of a fit, the first one or a later one, before its model is written."""
-    finish, started = training.fitting.finish, list[int]()
-
-    def killing(*args: Any, **options: Any) -> FittedModel:
-        started.append(number)
-        if len(started) == number:
-            raise _Killed
-        return finish(*args, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.fitting, "finish", killing)
-        yield
-
-
-@pytest.mark.parametrize(
-    ("fit_on", "number"), [("train", 1), pytest.param("both", 1, marks=pytest.mark.long), ("both", 2)]
-)
-def test_a_run_killed_behind_its_last_step_ends_with_averaged_weights(
-    tmp_path: Path, fit_on: str, number: int
-) -> None:
-    """A fit of as many steps as lie between checkpoints, killed before there is a model: the same bits."""
-    task, config = replace(TASK, fit_on=fit_on), tiny_config(num_steps=4, experts=())
-    config = scheduled(config, checkpoint_every_steps=2)
-    whole = fit(task, config, trainer=quiet_trainer(tmp_path), folder=tmp_path / "whole")
-    killed, steps = tmp_path / "killed", _Steps()
-    with killed_in_finish(number=number), pytest.raises(_Killed):
-        fit(task, config, trainer=quiet_trainer(killed), folder=killed)
-    again = fit(task, config, trainer=quiet_trainer(killed, extra=(steps,)), folder=killed, resume=True)
-    assert steps.taken[:2] == [2, 3]
-    for name, value in weights(whole).items():
-        assert torch.equal(value, weights(again)[name]), name
-
-
-@pytest.mark.parametrize(
-    ("kill", "step"),
-    [("before", 0), ("after", 0), (None, 4), pytest.param(None, 5, marks=pytest.mark.long)],
-)
-def test_a_validation_of_a_checkpoints_own_step_is_not_lost(
-    tmp_path: Path, kill: str | None, step: int
-) -> None:
-    """Killed before, in or behind it, every validation is taken once, and its loss is the same."""
-    config = tiny_config(num_steps=8, experts=())
-
-    def run(folder: Path, *extra: pl.Callback, resume: bool = False) -> tuple[FittedModel, dict[int, float]]:
-        told = _Told()
-        watch = ValidationWatch(told, part="loss", weight=1.0)
-        made = quiet_trainer(folder, extra=(watch, *extra))
-        return fit(TASK, config, trainer=made, folder=folder, resume=resume), told.losses
-
-    whole, losses = run(tmp_path / "whole")
-    assert sorted(losses) == [1, 2]
-    killed, steps = tmp_path / "killed", _Steps()
-    with pytest.raises(_Killed):
-        run(killed, _Steps(kill=kill) if kill else _KillAfter(step))
-    again, told = run(killed, steps, resume=True)
-    assert told == losses
-    assert steps.taken == list(range(0 if kill else 4, 8))
-    for name, value in weights(whole).items():
-        assert torch.equal(value, weights(again)[name]), name
-
-
-def test_a_fit_that_ended_early_ends_there_again(tmp_path: Path) -> None:
-    """Killed behind its last step, it goes on from before the validation that ended it."""
-    config = scheduled(tiny_config(experts=()), validations=3, early_stopping_patience=1, learning_rate=1e-30)
-    steps = _Steps()
-    with killed_in_finish(number=1), pytest.raises(_Killed):
-        fit(TASK, config, trainer=quiet_trainer(tmp_path, extra=(steps,)), folder=tmp_path)
-    assert steps.taken == list(range(8))
-    steps = _Steps()
-    fit(TASK, config, trainer=quiet_trainer(tmp_path, extra=(steps,)), folder=tmp_path, resume=True)
-    assert steps.taken == list(range(4, 8))
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", "a list"])
-def test_a_damaged_checkpoint_is_told_and_the_fit_begins_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | str
-) -> None:
-    """The log names the file; nobody has to delete it first."""
-    config, path, steps = tiny_config(num_steps=2, experts=()), checkpoint_of(tmp_path), _Steps()
-    path.parent.mkdir()
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save([content], path)
-    fit(TASK, config, trainer=quiet_trainer(tmp_path, extra=(steps,)), folder=tmp_path, resume=True)
-    assert steps.taken == [0, 1]
-    assert f"{path}: it " in caplog.text
-    assert "the fit begins anew" in caplog.text
-
-
-def test_a_damaged_model_is_told_and_fitted_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What the first of two fits left, and what both did."""
-    task, config = replace(TASK, fit_on="both"), tiny_config(num_steps=1, experts=())
-    for folder in (tmp_path, tmp_path / WEIGHED_FOLDER):
-        folder.mkdir(exist_ok=True)
-        (folder / FILE_NAME).write_bytes(b"PK\x03\x04 truncated")
-    fit(task, config, trainer=quiet_trainer(tmp_path), folder=tmp_path, resume=True)
-    for folder in (tmp_path, tmp_path / WEIGHED_FOLDER):
-        assert f"{folder / FILE_NAME}: it cannot be read" in caplog.text
-        FittedModel.load(folder)
-
-
-def test_a_model_that_is_there_is_neither_fitted_nor_written_again(tmp_path: Path) -> None:
-    """A run that was killed while it was judged needs no room on the disk to go on."""
-    config = tiny_config(num_steps=1, experts=())
-    fit(TASK, config, trainer=quiet_trainer(tmp_path), folder=tmp_path)
-    written = (tmp_path / FILE_NAME).stat()
-    fit(TASK, config, trainer=quiet_trainer(tmp_path), folder=tmp_path, resume=True)
-    assert (tmp_path / FILE_NAME).stat() == written
-
-
 def test_a_fit_that_has_diverged_ends_at_once(tmp_path: Path) -> None:
     """In one line that says what to do, before experts, judging and export meet numbers that are none."""
     config = tiny_config(num_steps=4, experts=())
@@ -273,21 +53,6 @@ def test_a_fit_that_has_diverged_ends_at_once(tmp_path: Path) -> None:
         RunError, match=r"validation loss is (nan|inf) after step \d: lower optimiser.learning_rate"
     ):
         fit(TASK, config, trainer=quiet_trainer(tmp_path), folder=tmp_path)
-
-
-def test_a_fitted_model_loads_to_the_same_answers(fitted: FittedModel, tmp_path: Path) -> None:
-    """Spec, scales, weights and calibration survive the file."""
-    fitted.save(tmp_path)
-    again = FittedModel.load(tmp_path)
-    test = TASK.readouts(TASK.splits.test)
-    customer, cutoff_us = test.customer[:50], test.cutoff_us[:50]
-    mine = predict_raw(fitted.model, TASK.histories, customer=customer, cutoff_us=cutoff_us)
-    other = predict_raw(again.model, TASK.histories, customer=customer, cutoff_us=cutoff_us)
-    assert torch.equal(mine.survival["churn"], other.survival["churn"])
-    assert again.spec == fitted.spec
-    assert again.calibration == fitted.calibration
-    assert fitted.blend is not None
-    assert again.blend == fitted.blend
 
 
 def test_predictions_come_in_the_order_asked(fitted: FittedModel) -> None:
@@ -304,38 +69,6 @@ def test_predictions_come_in_the_order_asked(fitted: FittedModel) -> None:
         event_budget=200,
     )
     torch.testing.assert_close(mixed.survival["churn"], straight.survival["churn"][order], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"not a model", b"PK\x03\x04 truncated"])
-def test_a_missing_or_damaged_model_is_named(tmp_path: Path, content: bytes | None) -> None:
-    """The message names the file and the reason."""
-    if content is not None:
-        (tmp_path / FILE_NAME).write_bytes(content)
-    with pytest.raises(ArtifactError, match=FILE_NAME):
-        FittedModel.load(tmp_path)
-
-
-@pytest.mark.parametrize("part", ["spec", "config", "scales", "calibration", "blend", "weights"])
-def test_a_model_without_a_part_or_with_another_one_is_named(
-    fitted: FittedModel, tmp_path: Path, part: str
-) -> None:
-    """One line that names the file, whatever is missing or does not fit."""
-    path = fitted.save(tmp_path)
-    content = torch.load(path, weights_only=True)
-    torch.save({name: value for name, value in content.items() if name != part}, path)
-    with pytest.raises(ArtifactError, match=rf"{FILE_NAME}: it is damaged: '{part}' is not in it"):
-        FittedModel.load(tmp_path)
-    torch.save(content | {part: {"other": 1}}, path)
-    with pytest.raises(ArtifactError, match=rf"{FILE_NAME}: it is damaged: ") as caught:
-        FittedModel.load(tmp_path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_model_of_another_form_is_refused(tmp_path: Path) -> None:
-    """A file of another release is not half read."""
-    torch.save({"form": 99}, tmp_path / FILE_NAME)
-    with pytest.raises(ArtifactError, match="form"):
-        FittedModel.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -416,8 +149,8 @@ def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tm
     task = replace(TASK, fit_on="both")
     for number in (1, 2):
         folder = tmp_path / f"killed_in_{number}"
-        killer = quiet_trainer(folder, extra=(_KillInFit(number, 3),))
-        with pytest.raises(_Killed):
+        killer = quiet_trainer(folder, extra=(KillInFit(number, 3),))
+        with pytest.raises(Killed):
             fit(task, config, trainer=killer, folder=folder)
         again = fit(task, config, trainer=quiet_trainer(folder), folder=folder, resume=True)
         assert again.blend == blends["both"]
