@@ -89,9 +89,7 @@ async def abort(context: Context, error: Exception) -> NoReturn:
     if isinstance(error, grpc.aio.AbortError):
         # Already ended by whoever raised it.
         raise error
-    failure = uuid.uuid4().hex[:12]
-    if code_of(error) is grpc.StatusCode.INTERNAL:
-        _log.error("scoring failed", extra={"failure": failure}, exc_info=error)
+    failure = _logged(error) if code_of(error) is grpc.StatusCode.INTERNAL else ""
     _forget_frames(error)
     if isinstance(error, RequestError):
         await _refuse_request(context, error)
@@ -103,6 +101,13 @@ async def abort(context: Context, error: Exception) -> NoReturn:
         reason = f"internal error {failure}; the server's log says more"
         await context.abort(grpc.StatusCode.INTERNAL, reason)
     raise AssertionError("abort always raises")
+
+
+def _logged(error: Exception) -> str:
+    """Write what nobody raised on purpose into the log; return the number under which it stands there."""
+    failure = uuid.uuid4().hex[:12]
+    _log.error("scoring failed", extra={"failure": failure}, exc_info=error)
+    return failure
 
 
 def _forget_frames(error: BaseException) -> None:

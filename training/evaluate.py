@@ -4,7 +4,6 @@ It deliberately fits nothing but the baselines beside it.
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import hydra
 from omegaconf import DictConfig
 from rich.console import Console
 
-from holdfast.errors import ArtifactError, SchemaMismatchError, shorten
+from holdfast.errors import SchemaMismatchError, shorten
 from holdfast.plain import from_plain, to_plain
 from holdfast.schema import Schema
 from training.entry import CONFIG_DIR, run_entry, wide_console
@@ -20,7 +19,7 @@ from training.evaluation import EvaluationResult, render_table
 from training.fitted import FILE_NAME, FittedModel
 from training.judging import EvaluationConfig, judge
 from training.run_config import RunConfig
-from training.run_folder import SETTINGS_NAME, read_settings
+from training.run_folder import read_settings, store_dir_of
 from training.run_setup import plain, prepared
 from training.store import HistoryStore
 from training.task import Task
@@ -54,19 +53,6 @@ def evaluate_run(run: Path, *, config: EvaluationConfig, console: Console) -> Ev
     text = f"{json.dumps(result, indent=1, allow_nan=False)}\n"
     write_whole(run / f"result_{config.split}.json", text.encode())
     return result
-
-
-def store_dir_of(run: Path, settings: Mapping[str, Any]) -> Path:
-    """Return where the store of a finished run lies.
-
-    Raises:
-        ArtifactError: Its settings do not say.
-    """
-    store_dir = settings.get("store_dir")
-    if not isinstance(store_dir, str):
-        reason = f"its store_dir must be the folder of a store; it is {store_dir!r}"
-        raise ArtifactError(run / SETTINGS_NAME, reason)
-    return Path(store_dir)
 
 
 def check_same_schema(path: Path, schema: Schema, store: HistoryStore) -> None:

@@ -134,6 +134,19 @@ def read_settings(run: Path) -> dict[str, Any]:
     return settings
 
 
+def store_dir_of(run: Path, settings: dict[str, Any]) -> Path:
+    """Return where the store of a finished run lies.
+
+    Raises:
+        ArtifactError: Its settings do not say.
+    """
+    store_dir = settings.get("store_dir")
+    if not isinstance(store_dir, str):
+        reason = f"its store_dir must be the folder of a store; it is {store_dir!r}"
+        raise ArtifactError(run / SETTINGS_NAME, reason)
+    return Path(store_dir)
+
+
 def fingerprint_of(config: dict[str, Any]) -> str:
     """Return 64 hex digits that change with anything in a configuration that shapes the result."""
     shaping = {key: value for key, value in config.items() if key not in _WHERE}

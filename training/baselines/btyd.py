@@ -117,7 +117,18 @@ def fit_buy_till_you_die(
     Returns:
         The fitted models; None where no target is of a kind that they answer, or nobody bought twice.
     """
-    customer, awaited = sampled_customers(histories, until_us, seed), _awaited(spec.schema)
+    return fit_on_customers(name, histories, spec, sampled_customers(histories, until_us, seed), until_us)
+
+
+def fit_on_customers(
+    name: str,
+    histories: Histories,
+    spec: EncodingSpec,
+    customer: Int64[ndarray, " customer"],
+    until_us: int,
+) -> BuyTillYouDie | None:
+    """Do the same on these customers, drawn by :func:`sampled_customers`."""
+    awaited = _awaited(spec.schema)
     buying = _fitted_buying(BUYING_MODELS[name], histories, spec, customer, until_us)
     value: dict[str, GammaGamma] = {}
     for target in spec.schema.targets:

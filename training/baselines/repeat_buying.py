@@ -18,7 +18,7 @@ from holdfast.encoding.readouts import RETURN_NAMES, feature_names
 from holdfast.encoding.scaling import MAX_SCALED
 from holdfast.histories import Histories
 from holdfast.schema import Target
-from training.baselines.btyd import fit_buy_till_you_die, sampled_customers
+from training.baselines.btyd import fit_on_customers, sampled_customers
 from training.baselines.buying import GammaGamma, ParetoNbd
 from training.baselines.features import FeatureMatrix
 from training.baselines.purchases import DAYS_PER_WEEK
@@ -140,7 +140,8 @@ def fit_repeat_buying(histories: Histories, spec: EncodingSpec, *, until_us: int
         until_us: The last instant that training may see.
         seed: Of the sample of customers.
     """
-    fitted = fit_buy_till_you_die(PARETO_NBD, histories, spec, until_us=until_us, seed=seed)
+    customer = sampled_customers(histories, until_us, seed)
+    fitted = fit_on_customers(PARETO_NBD, histories, spec, customer, until_us)
     if fitted is None:
         return RepeatBuying()
     targets = {target.name: target for target in spec.schema.targets}
@@ -153,7 +154,6 @@ def fit_repeat_buying(histories: Histories, spec: EncodingSpec, *, until_us: int
             SilenceProbability(model=model, horizon_weeks=days / DAYS_PER_WEEK, columns=columns)
             for days in targets[name].horizons_days
         )
-    customer = sampled_customers(histories, until_us, seed)
     for name, value in fitted.value.items():
         if _has_field_alone(histories, targets[name], customer, until_us):
             model = fitted.buying[fitted.awaited[name]]

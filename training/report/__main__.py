@@ -16,7 +16,6 @@ from rich.console import Console
 
 from holdfast.errors import ArtifactError
 from training.entry import CONFIG_DIR, run_entry, wide_console
-from training.evaluate import store_dir_of
 from training.evaluation.result import FORM, EvaluationResult
 from training.export import ArtifactName, source_revision
 from training.prepare import prepare_shown
@@ -24,7 +23,7 @@ from training.publishing import REPOSITORY, RESULT_NAME, report_context
 from training.report.comparison import read_comparison
 from training.report.page import write_report
 from training.run_config import RunConfig
-from training.run_folder import read_settings
+from training.run_folder import read_settings, store_dir_of
 from training.run_setup import plain
 from training.store import HistoryStore
 from training.task import Task
