@@ -88,7 +88,9 @@ def native(*written: str) -> Callable[[Callable[P, None]], Native[P]]:
     """Return a decorator that compiles a loop.
 
     Arguments are arrays, contiguous and annotated with jaxtyping, or ``int``, ``float`` or ``bool``; there
-    is no result. From inside, functions of :func:`inner` can be called, but no other loops.
+    is no result. A loop may call others, and functions of :func:`inner`: they become part of it. To call one
+    that does the work of several costs a fraction: what turns Python's arrays into pointers is machine code
+    too, and after a run of a graph none of it is in the processor's caches.
 
     Args:
         written: Names of the arrays that the loop writes to; it only reads the others.
@@ -101,12 +103,12 @@ def native(*written: str) -> Callable[[Callable[P, None]], Native[P]]:
 
 
 def _to_compile(numba: Any, function: Callable[..., R]) -> Callable[..., R]:
-    """Return the function as Numba compiles it: calling what is compiled instead of :class:`Inner`."""
+    """Return the function as Numba compiles it: calling compiled parts and loops instead of ours."""
     assert isinstance(function, FunctionType)
     compiled = {
         name: numba.njit(error_model="numpy", forceinline=True)(_to_compile(numba, found.python))
         for name, found in _named_in(function)
-        if isinstance(found, Inner)
+        if isinstance(found, Inner | Native)
     }
     copied = FunctionType(
         function.__code__, {**function.__globals__, **compiled}, function.__name__, function.__defaults__
@@ -129,9 +131,9 @@ def _digest(function: Callable[..., Any]) -> str:
     assert isinstance(function, FunctionType)
     code = function.__code__
     named = [
-        (name, _digest(found.python) if isinstance(found, Inner) else found)
+        (name, _digest(found.python) if isinstance(found, Inner | Native) else found)
         for name, found in _named_in(function)
-        if isinstance(found, Inner | int | float)
+        if isinstance(found, Inner | Native | int | float)
     ]
     return sha256(repr((code.co_code, code.co_consts, code.co_names, named)).encode()).hexdigest()[:16]
 

@@ -7,14 +7,14 @@ It deliberately does not know tensors, batches or labels: see :mod:`holdfast.enc
 
 from dataclasses import dataclass
 
+import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from holdfast.encoding.events import Events, encode_events, encode_stretches, numeric_fields
-from holdfast.encoding.readouts import raw_readouts, readout_values
-from holdfast.encoding.scaling import times
+from holdfast.encoding.readouts import feature_names, tell
 from holdfast.encoding.spec import EncodingSpec
-from holdfast.encoding.windows import Cutoffs, Windows, windows_of, without_unseen
+from holdfast.encoding.windows import Cutoffs, without_unseen
 from holdfast.histories import Histories
 
 
@@ -63,11 +63,9 @@ class Encoded(EncodedReadouts):
 
     Attributes:
         events: The events of all histories, encoded.
-        num_unknown: Events of the segment with a value that training never saw.
     """
 
     events: Events
-    num_unknown: Int64[ndarray, " segment"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,15 +111,14 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
     Returns:
         Model inputs, segment after segment.
     """
-    windows = _look(histories, cutoffs, spec)
-    histories, windows = without_unseen(histories, cutoffs, windows)
     numeric = numeric_fields(histories, spec.schema.numeric_fields)
-    events = encode_events(histories, numeric, spec)
-    unknown = events.num_unknown
+    told, _ = tell(histories, numeric, cutoffs, spec)
+    seen, starts, ends = without_unseen(histories, told["segment_start"], told["segment_end"])
+    if seen is not histories:
+        numeric = numeric_fields(seen, spec.schema.numeric_fields)
     return Encoded(
-        events=events,
-        num_unknown=unknown[windows.segment_end] - unknown[windows.segment_start],
-        **_told(histories, numeric, cutoffs, windows, spec),
+        events=encode_events(seen, numeric, spec),
+        **{**told, "segment_start": starts, "segment_end": ends},
     )
 
 
@@ -133,9 +130,8 @@ def see(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> SeenCutof
         cutoffs: Cutoffs in segments.
         spec: The fitted encoding.
     """
-    windows = _look(histories, cutoffs, spec)
     numeric = numeric_fields(histories, spec.schema.numeric_fields)
-    told = _told(histories, numeric, cutoffs, windows, spec)
+    told, _ = tell(histories, numeric, cutoffs, spec)
     return SeenCutoffs(histories=histories, numeric=numeric, spec=spec, **told)
 
 
@@ -147,9 +143,8 @@ def encode_readouts(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) 
         cutoffs: Cutoffs in segments.
         spec: The fitted encoding.
     """
-    windows = _look(histories, cutoffs, spec)
-    numeric = numeric_fields(histories, spec.schema.numeric_fields)
-    return EncodedReadouts(**_told(histories, numeric, cutoffs, windows, spec))
+    told, _ = tell(histories, numeric_fields(histories, spec.schema.numeric_fields), cutoffs, spec)
+    return EncodedReadouts(**told)
 
 
 def raw_features(
@@ -166,41 +161,7 @@ def raw_features(
         One column per :func:`holdfast.encoding.readouts.feature_names`, NaN where a value is missing.
     """
     numeric = numeric_fields(histories, spec.schema.numeric_fields)
-    windows = _look(histories, cutoffs, spec)
-    raw, _ = raw_readouts(histories, numeric, cutoffs.time_us, windows, spec)
+    # Not fitted yet: nothing is looked at but what they are made of.
+    scales = np.stack([np.zeros(len(feature_names(spec))), np.ones(len(feature_names(spec)))])
+    _, raw = tell(histories, numeric, cutoffs, spec, scales=scales)
     return raw
-
-
-def _look(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Windows:
-    return windows_of(
-        histories,
-        cutoffs,
-        max_events=spec.max_events,
-        history_days=spec.history_days,
-        trailing_days=spec.readout.windows_days,
-    )
-
-
-def _told(
-    histories: Histories,
-    numeric: Float32[ndarray, "field event"],
-    cutoffs: Cutoffs,
-    windows: Windows,
-    spec: EncodingSpec,
-) -> dict[str, ndarray]:
-    """Return the attributes of :class:`EncodedReadouts`."""
-    raw, readout_ids = raw_readouts(histories, numeric, cutoffs.time_us, windows, spec)
-    calendar, days = times(cutoffs.time_us, spec.origin_us)
-    return {
-        "segment_start": windows.segment_start,
-        "segment_end": windows.segment_end,
-        "readout_offsets": cutoffs.offsets,
-        "readout_ids": readout_ids,
-        "readout_values": readout_values(raw, spec),
-        "readout_calendar": calendar,
-        "readout_days": days,
-        "readout_visible": windows.visible,
-        "num_used": windows.num_used,
-        "num_truncated": windows.num_truncated,
-        "num_after": windows.num_after,
-    }

@@ -19,10 +19,11 @@ from holdfast.encoding.scaling import (
     in_calendar,
     log_of,
     standardised,
+    write_calendar,
 )
-from holdfast.encoding.spec import EncodingSpec
+from holdfast.encoding.spec import CALENDAR_SIZE, EncodingSpec
 from holdfast.histories import CodedColumn, Histories, stacked
-from holdfast.native import inner, native
+from holdfast.native import native
 from holdfast.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
 
 
@@ -35,13 +36,13 @@ class Events:
         values: Per numeric field its scaled value and a missing flag; then the scaled days since
             the row before, a flag for a stretch's first event, and the calendar.
         days: Days since the spec's origin.
-        num_unknown: How many of the events before a place have a value that training never saw.
+        num_unknown: How many events of every stretch have a value that training never saw.
     """
 
     ids: Int64[ndarray, "place id_column"]
     values: Float32[ndarray, "place value_column"]
     days: Float32[ndarray, " place"]
-    num_unknown: Int64[ndarray, " place_plus_1"]
+    num_unknown: Int64[ndarray, " stretch"]
 
 
 def encode_stretches(
@@ -75,7 +76,7 @@ def encode_stretches(
     ids = np.empty((num_places, len(codes)), dtype=np.int64)
     values = np.empty((num_places, spec.event_value_size), dtype=np.float32)
     days = np.empty(num_places, dtype=np.float32)
-    num_unknown = np.empty(num_places + 1, dtype=np.int64)
+    num_unknown = np.empty(len(starts), dtype=np.int64)
     is_whole = np.ones(1, dtype=bool)
     _write_events(
         np.ascontiguousarray(histories.occurred_at_us),
@@ -139,27 +140,6 @@ def coded(
     return codes, np.concatenate(tables) if tables else ends, ends
 
 
-@inner
-def _write_line(
-    line: Float64[ndarray, " event"],
-    mean: float,
-    std: float,
-    values: Float32[ndarray, "place value_column"],
-    place: int,
-    column: int,
-) -> None:
-    """Write scaled values from a place of a column on, and beside them which are missing.
-
-    Scaled where they stand, one behind the other, the compiler takes several at once; ``line`` is lost.
-    """
-    for event in range(len(line)):
-        values[place + event, column + 1] = np.isnan(line[event])
-    for event in range(len(line)):
-        line[event] = standardised(log_of(line[event]), mean, std)
-    for event in range(len(line)):
-        values[place + event, column] = line[event]
-
-
 @native("is_whole", "ids", "values", "days", "num_unknown")
 def _write_events(
     time_us: Int64[ndarray, " event"],
@@ -179,48 +159,119 @@ def _write_events(
     ids: Int64[ndarray, "place id_column"],
     values: Float32[ndarray, "place value_column"],
     days: Float32[ndarray, " place"],
-    num_unknown: Int64[ndarray, " place_plus_1"],
+    num_unknown: Int64[ndarray, " stretch"],
 ) -> None:
-    """Write all of :class:`Events`, and whether every stretch had places enough."""
-    num_fields, num_id_columns = numeric.shape[0], codes.shape[0]
-    calendar = 2 * num_fields + 2
-    line = np.empty(widths.max() if len(widths) else 0)
-    first, unknown = 0, 0
+    """Write all of :class:`Events`, if every stretch has places enough, and whether it has."""
     for stretch in range(len(starts)):
-        start, num, width = starts[stretch], ends[stretch] - starts[stretch], widths[stretch]
-        is_whole[0] &= num <= width
-        num = min(num, width)
-        for event in range(num):
-            row, place = start + event, first + event
-            num_unknown[place] = unknown
-            is_unknown = False
-            for column in range(num_id_columns):
-                code = codes[column, row]
-                # The id of a missing value stands last in its table: it is not unknown, but has the same id.
-                begin = table_ends[column - 1] if column else 0
-                found = tables[begin + code if code >= 0 else table_ends[column] - 1]
-                is_unknown |= code >= 0 and found == UNKNOWN_ID
-                ids[place, column] = found
-            unknown += is_unknown
-            days[place] = days_between(origin_us, time_us[row])
-            hour, day = in_calendar(time_us[row])
-            for column in range(2):
-                values[place, calendar + column] = hours[hour, column]
-            for column in range(4):
-                values[place, calendar + 2 + column] = days_of_cycle[day, column]
-        for field in range(num_fields):
+        is_whole[0] &= ends[stretch] - starts[stretch] <= widths[stretch]
+    if is_whole[0]:
+        _write_ids(codes, tables, table_ends, starts, ends, widths, ids, num_unknown)
+        _write_values(time_us, numeric, starts, ends, widths, means, stds, values)
+        _write_times(time_us, starts, ends, widths, origin_us, hours, days_of_cycle, values, days)
+
+
+@native("ids", "num_unknown")
+def _write_ids(
+    codes: Int32[ndarray, "id_column event"],
+    tables: Int64[ndarray, " entry"],
+    table_ends: Int64[ndarray, " id_column"],
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
+    ids: Int64[ndarray, "place id_column"],
+    num_unknown: Int64[ndarray, " stretch"],
+) -> None:
+    """Write ids, and how many events of every stretch have a value that training never saw."""
+    is_unknown = np.empty(widths.max() if len(widths) else 0, dtype=np.int64)
+    first = 0
+    for stretch in range(len(starts)):
+        start, num = starts[stretch], ends[stretch] - starts[stretch]
+        is_unknown[:num] = 0
+        for column in range(codes.shape[0]):
+            begin = table_ends[column - 1] if column else 0
+            # The id of a missing value stands last in its table: it is not unknown, but has the same id.
+            missing = table_ends[column] - 1
+            own, found = codes[column, start : start + num], ids[first : first + num, column]
             for event in range(num):
-                line[event] = numeric[field, start + event]
-            _write_line(line[:num], means[field], stds[field], values, first, 2 * field)
-        # What lies before the first event of a stretch is not known: its gap is a missing value.
+                found[event] = tables[begin + own[event] if own[event] >= 0 else missing]
+                is_unknown[event] |= own[event] >= 0 and found[event] == UNKNOWN_ID
+        num_unknown[stretch] = is_unknown[:num].sum()
+        ids[first + num : first + widths[stretch], :] = PADDING_ID
+        first += widths[stretch]
+
+
+@native("values", "days")
+def _write_times(
+    time_us: Int64[ndarray, " event"],
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
+    origin_us: int,
+    hours: Float32[ndarray, "hour 2"],
+    days_of_cycle: Float32[ndarray, "day 4"],
+    values: Float32[ndarray, "place value_column"],
+    days: Float32[ndarray, " place"],
+) -> None:
+    """Write the calendar into the last columns of the values, and days."""
+    calendar = values.shape[1] - CALENDAR_SIZE
+    longest = widths.max() if len(widths) else 0
+    hour, day = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.int64)
+    first = 0
+    for stretch in range(len(starts)):
+        start, num = starts[stretch], ends[stretch] - starts[stretch]
+        # One thing after the other, so that the compiler takes several events at once.
+        own, found, found_days = (
+            time_us[start : start + num],
+            values[first : first + num],
+            days[first : first + num],
+        )
         for event in range(num):
-            gap = days_between(time_us[start + event - 1], time_us[start + event])
-            line[event] = gap if event else np.nan
-        _write_line(line[:num], means[-1], stds[-1], values, first, 2 * num_fields)
-        for place in range(first + num, first + width):
-            num_unknown[place] = unknown
-            days[place] = 0.0
-            ids[place, :] = PADDING_ID
-            values[place, :] = 0.0
-        first += width
-    num_unknown[first] = unknown
+            found_days[event] = days_between(origin_us, own[event])
+        for event in range(num):
+            hour[event], day[event] = in_calendar(own[event])
+        for event in range(num):
+            write_calendar(hours, days_of_cycle, hour[event], day[event], found, event, calendar)
+        days[first + num : first + widths[stretch]] = 0.0
+        first += widths[stretch]
+
+
+@native("values")
+def _write_values(
+    time_us: Int64[ndarray, " event"],
+    numeric: Float32[ndarray, "field event"],
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
+    means: Float64[ndarray, " field_plus_1"],
+    stds: Float64[ndarray, " field_plus_1"],
+    values: Float32[ndarray, "place value_column"],
+) -> None:
+    """Write scaled values, then the scaled gap, each with a flag of what is missing; zeros elsewhere."""
+    longest = widths.max() if len(widths) else 0
+    line, scaled = np.empty(longest), np.empty(longest, dtype=np.float32)
+    first, gap = 0, len(numeric)
+    for stretch in range(len(starts)):
+        start, num = starts[stretch], ends[stretch] - starts[stretch]
+        values[first + num : first + widths[stretch], :] = 0.0
+        for column in range(gap + 1):
+            if column < gap:
+                line[:num] = numeric[column, start : start + num]
+            else:
+                own = time_us[start : start + num]
+                # What lies before a stretch is not known.
+                line[:1] = np.nan
+                for event in range(1, num):
+                    line[event] = days_between(own[event - 1], own[event])
+            # Each step for all events, so that the compiler takes several at once.
+            found, is_missing = (
+                values[first : first + num, 2 * column],
+                values[first : first + num, 2 * column + 1],
+            )
+            mean, std = means[column], stds[column]
+            for event in range(num):
+                scaled[event] = standardised(log_of(line[event]), mean, std)
+            for event in range(num):
+                found[event] = scaled[event]
+            for event in range(num):
+                is_missing[event] = np.isnan(line[event])
+        first += widths[stretch]

@@ -65,8 +65,7 @@ def pad_seen(
         inputs.update((name, values[row:last_row]) for name, values in readouts.items())
         padded.append(inputs)
         row, place = last_row, last_place
-    ends = widths.cumsum()
-    return padded, events.num_unknown.take(ends) - events.num_unknown.take(ends - widths)
+    return padded, events.num_unknown
 
 
 def pad_many(

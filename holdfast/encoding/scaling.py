@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from holdfast.encoding.spec import CALENDAR_SIZE
 from holdfast.native import inner, native
 from holdfast.schema import MICROSECONDS_PER_DAY
 
@@ -78,14 +77,15 @@ def standardised(log: float, mean: float, std: float) -> float:
 @native("scaled")
 def scale(
     values: Float64[ndarray, "row column"],
-    means: Float64[ndarray, " column"],
-    stds: Float64[ndarray, " column"],
+    scales: Float64[ndarray, "2 column"],
     scaled: Float32[ndarray, "row column"],
 ) -> None:
-    """Write the standardised signed logarithm of every value; the scales are by column."""
+    """Write the standardised signed logarithm of every value; means and deviations are by column."""
+    means, stds = scales[0], scales[1]
     for row in range(values.shape[0]):
-        for column in range(values.shape[1]):
-            scaled[row, column] = standardised(log_of(values[row, column]), means[column], stds[column])
+        own, found = values[row], scaled[row]
+        for column in range(len(own)):
+            found[column] = standardised(log_of(own[column]), means[column], stds[column])
 
 
 def _circle(places: Int64[ndarray, " row"], period: float) -> Float32[ndarray, "row 2"]:
@@ -112,27 +112,8 @@ def hour_table() -> Float32[ndarray, "hour 2"]:
     return _circle(np.arange(24, dtype=np.int64), 24.0)
 
 
-def times(
-    time_us: Int64[ndarray, " row"], origin_us: int
-) -> tuple[Float32[ndarray, "row 6"], Float32[ndarray, " row"]]:
-    """Return points in time as model inputs: their calendar, and days on the model's time axis.
-
-    The calendar is sine and cosine of the hour of day, the day of week and the day of year, in UTC. The
-    day of year is counted in years of 365.2425 days from 1970-01-01, which is within a day of the civil
-    one until 2200. Days are float32: exact to a minute for 40 years.
-
-    Args:
-        time_us: UTC microseconds.
-        origin_us: The time that day 0 stands for.
-    """
-    calendar = np.empty((len(time_us), CALENDAR_SIZE), dtype=np.float32)
-    days = np.empty(len(time_us), dtype=np.float32)
-    _write_times(time_us, origin_us, hour_table(), day_table(), calendar, days)
-    return calendar, days
-
-
 @native("calendar", "days")
-def _write_times(
+def write_times(
     time_us: Int64[ndarray, " row"],
     origin_us: int,
     hours: Float32[ndarray, "hour 2"],
@@ -140,13 +121,39 @@ def _write_times(
     calendar: Float32[ndarray, "row 6"],
     days: Float32[ndarray, " row"],
 ) -> None:
+    """Write points in time as model inputs: their calendar, and days on the model's time axis.
+
+    The calendar is sine and cosine of the hour of day, the day of week and the day of year, in UTC. The
+    day of year is counted in years of 365.2425 days from 1970-01-01, which is within a day of the civil
+    one until 2200. Days are float32: exact to a minute for 40 years.
+    """
     for row in range(len(time_us)):
-        hour, day = in_calendar(time_us[row])
-        for column in range(2):
-            calendar[row, column] = hours[hour, column]
-        for column in range(4):
-            calendar[row, 2 + column] = days_of_cycle[day, column]
         days[row] = days_between(origin_us, time_us[row])
+        hour, day = in_calendar(time_us[row])
+        write_calendar(hours, days_of_cycle, hour, day, calendar, row, 0)
+
+
+@inner
+def write_calendar(
+    hours: Float32[ndarray, "hour 2"],
+    days_of_cycle: Float32[ndarray, "day 4"],
+    hour: int,
+    day: int,
+    values: Float32[ndarray, "row column"],
+    row: int,
+    first_column: int,
+) -> None:
+    """Write the calendar of an hour and a day into some columns of a row."""
+    # All are read before any is written, so that the compiler moves several at once.
+    hour_sine, hour_cosine = hours[hour, 0], hours[hour, 1]
+    week_sine, week_cosine = days_of_cycle[day, 0], days_of_cycle[day, 1]
+    year_sine, year_cosine = days_of_cycle[day, 2], days_of_cycle[day, 3]
+    values[row, first_column] = hour_sine
+    values[row, first_column + 1] = hour_cosine
+    values[row, first_column + 2] = week_sine
+    values[row, first_column + 3] = week_cosine
+    values[row, first_column + 4] = year_sine
+    values[row, first_column + 5] = year_cosine
 
 
 @inner

@@ -6,14 +6,16 @@ training history alone).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Float64, Int64
 from numpy import ndarray
 
+from holdfast.encoding.aggregates import ID, LINE, NUM_PLAIN_ROLES
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema
-from holdfast.vocabulary import FIRST_REAL_ID, Vocabulary
+from holdfast.vocabulary import FIRST_REAL_ID, Dictionary, Vocabulary
 
 CALENDAR_SIZE = 6
 """Sine and cosine of hour of day, day of week and day of year."""
@@ -55,16 +57,15 @@ class ReadoutSpec:
         num_last_types: How many of the last event types are given, newest first.
         scales: One per readout feature, in the order of
             :func:`holdfast.encoding.readouts.feature_names`.
-        means: Means of the scales as one array, so that no request has to collect them.
-        stds: Their standard deviations likewise.
+        means_and_stds: Means of the scales, then their standard deviations, as one array, so that no request
+            has to collect them.
     """
 
     windows_days: tuple[int, ...]
     counted_types: tuple[int, ...]
     num_last_types: int
     scales: tuple[NumericScale, ...]
-    means: Float64[ndarray, " feature"] = field(init=False, repr=False, compare=False)
-    stds: Float64[ndarray, " feature"] = field(init=False, repr=False, compare=False)
+    means_and_stds: Float64[ndarray, "2 feature"] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Collect the scales, and refuse to count a type twice.
@@ -76,8 +77,8 @@ class ReadoutSpec:
             raise ConfigError(
                 "encoding.readout.counted_types", self.counted_types, "every type must stand once"
             )
-        object.__setattr__(self, "means", np.array([scale.mean for scale in self.scales]))
-        object.__setattr__(self, "stds", np.array([scale.std for scale in self.scales]))
+        found = np.array([(scale.mean, scale.std) for scale in self.scales]).reshape(-1, 2)
+        object.__setattr__(self, "means_and_stds", np.ascontiguousarray(found.T))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +101,7 @@ class EncodingSpec:
         event_means: Means of the scales of the numeric fields and of the gap, in this order.
         event_stds: Their standard deviations likewise.
         quantum_by_field: The quanta in the order of the fields.
-        count_lines: By id of an event type, its place among the counted types; one past the last
-            place for those that are not counted.
-        awaited_types: By target that awaits silence and id of an event type, whether it ends the silence.
+        spans_days: Lengths of the trailing windows and of the history.
     """
 
     schema: Schema
@@ -119,8 +118,9 @@ class EncodingSpec:
     event_means: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
     event_stds: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
     quantum_by_field: Float64[ndarray, " field"] = field(init=False, repr=False, compare=False)
-    count_lines: Int64[ndarray, " type_id"] = field(init=False, repr=False, compare=False)
-    awaited_types: Bool[ndarray, "target type_id"] = field(init=False, repr=False, compare=False)
+    spans_days: Int64[ndarray, " window"] = field(init=False, repr=False, compare=False)
+    _roles: Int64[ndarray, "role type_id"] = field(init=False, repr=False, compare=False)
+    _roles_by_code: "WeakKeyDictionary[Dictionary, ndarray]" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse limits that the arithmetic cannot keep, and collect what every request would.
@@ -134,23 +134,40 @@ class EncodingSpec:
             )
         if self.history_days < 1:
             raise ConfigError("encoding.history_days", self.history_days, "it must be at least 1")
-        fields, counted = self.schema.numeric_fields, self.readout.counted_types
+        fields = self.schema.numeric_fields
         scales = (*(self.numeric[name] for name in fields), self.gap)
-        lines = np.full(len(self.event_type), len(counted), dtype=np.int64)
-        lines[list(counted)] = np.arange(len(counted))
         object.__setattr__(self, "event_means", np.array([scale.mean for scale in scales]))
         object.__setattr__(self, "event_stds", np.array([scale.std for scale in scales]))
         object.__setattr__(self, "quantum_by_field", np.array([self.quanta[f] for f in fields], dtype=float))
-        object.__setattr__(self, "count_lines", lines)
-        object.__setattr__(self, "awaited_types", self._awaited_types())
+        spans_days = np.array([*self.readout.windows_days, self.history_days], dtype=np.int64)
+        object.__setattr__(self, "spans_days", spans_days)
+        object.__setattr__(self, "_roles", self._roles_of_types())
+        object.__setattr__(self, "_roles_by_code", WeakKeyDictionary())
 
-    def _awaited_types(self) -> Bool[ndarray, "target type_id"]:
-        awaited = np.zeros((len(self.schema.silences), len(self.event_type)), dtype=bool)
-        for row, target in zip(awaited, self.schema.silences, strict=True):
+    def roles_of(self, dictionary: Dictionary) -> Int64[ndarray, "role code_plus_1"]:
+        """Return what event types are to a readout (:mod:`holdfast.encoding.aggregates`), by their code.
+
+        Args:
+            dictionary: The strings behind the codes; the last column is a missing value's.
+        """
+        found = self._roles_by_code.get(dictionary)
+        if found is None:
+            found = self._roles_by_code[dictionary] = self._roles.take(
+                self.event_type.table(dictionary), axis=1
+            )
+        return found
+
+    def _roles_of_types(self) -> Int64[ndarray, "role type_id"]:
+        counted, silences = self.readout.counted_types, self.schema.silences
+        roles = np.zeros((NUM_PLAIN_ROLES + len(silences), len(self.event_type)), dtype=np.int64)
+        roles[ID] = np.arange(len(self.event_type))
+        roles[LINE] = len(counted)
+        roles[LINE, list(counted)] = np.arange(len(counted))
+        for row, target in zip(roles[NUM_PLAIN_ROLES:], silences, strict=True):
             named = [place for place, name in enumerate(self.event_type.values) if name in target.event_types]
             # No type named is every event.
-            row[[FIRST_REAL_ID + place for place in named] if target.event_types else slice(None)] = True
-        return awaited
+            row[[FIRST_REAL_ID + place for place in named] if target.event_types else slice(None)] = 1
+        return roles
 
     @property
     def event_id_sizes(self) -> tuple[int, ...]:

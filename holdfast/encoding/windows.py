@@ -3,7 +3,7 @@
 It deliberately does not know what the events contain.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
@@ -47,49 +47,18 @@ class Cutoffs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Windows:
-    """Rows of the flat event columns that cutoffs and segments see.
+    """Rows of the flat event columns that cutoffs see.
 
     Attributes:
-        customer: Position of every cutoff's customer in the histories.
-        begins: First rows of the trailing windows that were asked for, then of the history.
-        end: One past the last row of every cutoff's history.
-        first: First row of the cutoff's customer.
-        last: One past the last row of the cutoff's customer.
-        segment_start: First row of every segment: the history of its last cutoff begins there.
-        segment_end: One past its last row.
-        visible: How many events of its segment a cutoff sees.
-        num_used: Events of its history.
-        num_truncated: The customer's events before that.
-        num_after: The customer's events after the cutoff.
+        start: First row of every cutoff's history.
+        end: One past its last row.
     """
 
-    customer: Int64[ndarray, " readout"]
-    begins: Int64[ndarray, "window_plus_1 readout"]
+    start: Int64[ndarray, " readout"]
     end: Int64[ndarray, " readout"]
-    first: Int64[ndarray, " readout"]
-    last: Int64[ndarray, " readout"]
-    segment_start: Int64[ndarray, " segment"]
-    segment_end: Int64[ndarray, " segment"]
-    visible: Int64[ndarray, " readout"]
-    num_used: Int64[ndarray, " readout"]
-    num_truncated: Int64[ndarray, " readout"]
-    num_after: Int64[ndarray, " readout"]
-
-    @property
-    def start(self) -> Int64[ndarray, " readout"]:
-        """First row of every cutoff's history."""
-        start: ndarray = self.begins[-1]
-        return start
 
 
-def windows_of(
-    histories: Histories,
-    cutoffs: Cutoffs,
-    *,
-    max_events: int,
-    history_days: int,
-    trailing_days: tuple[int, ...] = (),
-) -> Windows:
+def windows_of(histories: Histories, cutoffs: Cutoffs, *, max_events: int, history_days: int) -> Windows:
     """Find the last ``max_events`` events of ``(t - history_days, t]`` for every cutoff ``t``.
 
     Args:
@@ -97,67 +66,69 @@ def windows_of(
         cutoffs: Cutoffs grouped into segments.
         max_events: Most events of a history.
         history_days: Length of a history in days.
-        trailing_days: Lengths of windows ``(t - days, t]`` within the history, in days.
 
     Returns:
         The rows; a cutoff without events has ``start == end``.
     """
-    num, num_segments = len(cutoffs.time_us), len(cutoffs.customer)
-    # Of one block, because every array costs about as much to make as a short one to fill.
-    rows = np.empty((len(trailing_days) + 5, num), dtype=np.int64)
-    counts = np.empty((4, num), dtype=np.int64)
-    segments = np.empty((2, num_segments), dtype=np.int64)
-    _find_windows(
+    num = len(cutoffs.time_us)
+    bounds = np.empty((2, num), dtype=np.int64)
+    find_windows(
         histories.offsets,
         np.ascontiguousarray(histories.occurred_at_us),
         cutoffs.customer,
         cutoffs.offsets,
         cutoffs.time_us,
-        np.array([*trailing_days, history_days], dtype=np.int64),
+        np.array([history_days], dtype=np.int64),
         max_events,
-        rows,
-        counts,
-        segments,
+        np.empty((2, cutoffs.num_segments), dtype=np.int64),
+        bounds,
+        np.empty((NUM_COUNTS, num), dtype=np.int64),
     )
-    return Windows(
-        customer=rows[0],
-        first=rows[1],
-        last=rows[2],
-        end=rows[3],
-        begins=rows[4:],
-        segment_start=segments[0],
-        segment_end=segments[1],
-        visible=counts[0],
-        num_used=counts[1],
-        num_truncated=counts[2],
-        num_after=counts[3],
-    )
+    return Windows(start=bounds[1], end=bounds[0])
 
 
-@native("rows", "counts", "segments")
-def _find_windows(
+NUM_COUNTS = 4
+"""What is counted of a cutoff: events of its segment that it sees; events of its history; the customer's
+events before that; and those after the cutoff."""
+
+
+@native("segments", "bounds", "counts")
+def find_windows(
     offsets: Int64[ndarray, " customer_plus_1"],
     event_us: Int64[ndarray, " event"],
     customers: Int64[ndarray, " segment"],
     segment_offsets: Int64[ndarray, " segment_plus_1"],
     cutoff_us: Int64[ndarray, " readout"],
-    days: Int64[ndarray, " window"],
+    spans_days: Int64[ndarray, " window"],
     max_events: int,
-    rows: Int64[ndarray, "bound readout"],
-    counts: Int64[ndarray, "4 readout"],
     segments: Int64[ndarray, "2 segment"],
+    bounds: Int64[ndarray, "window_plus_1 readout"],
+    counts: Int64[ndarray, "4 readout"],
 ) -> None:
-    """Write customer, its first and last row, end of the history, where every window begins, and counts."""
+    """Find what cutoffs see of their customers' events: windows ``(t - days, t]``.
+
+    Args:
+        offsets: Of the customers' events.
+        event_us: Ascending within a customer.
+        customers: Of every segment.
+        segment_offsets: Of the segments' cutoffs.
+        cutoff_us: Ascending within a segment.
+        spans_days: Ascending lengths of the windows; the last one is the history.
+        max_events: Most events of a history.
+        segments: First row of every segment, where the history of its last cutoff begins, and one past its
+            last row.
+        bounds: One past the last row of every cutoff's history, then where its windows begin.
+        counts: See :data:`NUM_COUNTS`.
+    """
+    history = len(spans_days)
     for segment in range(len(customers)):
         first, last = offsets[customers[segment]], offsets[customers[segment] + 1]
-        for readout in range(segment_offsets[segment], segment_offsets[segment + 1]):
-            rows[0, readout] = customers[segment]
-            rows[1, readout] = first
-            rows[2, readout] = last
+        begin, final = segment_offsets[segment], segment_offsets[segment + 1]
+        for readout in range(begin, final):
             # The end, then the windows from the longest one, the history, on: each bounds the next.
             low = first
-            for bound in range(len(days), -1, -1):
-                span_us = (days[bound - 1] if bound else 0) * MICROSECONDS_PER_DAY
+            for bound in range(history, -1, -1):
+                span_us = (spans_days[bound - 1] if bound else 0) * MICROSECONDS_PER_DAY
                 high = last
                 while low < high:
                     middle = (low + high) >> 1
@@ -165,53 +136,35 @@ def _find_windows(
                         low = middle + 1
                     else:
                         high = middle
-                rows[3 + bound, readout] = low
-            end = rows[3, readout]
-            for bound in range(1, len(days) + 1):
-                rows[3 + bound, readout] = max(rows[3 + bound, readout], end - max_events)
-        final = segment_offsets[segment + 1] - 1
-        segment_start = rows[3 + len(days), final]
-        segments[0, segment] = segment_start
-        segments[1, segment] = rows[3, final]
-        for readout in range(segment_offsets[segment], segment_offsets[segment + 1]):
-            begin, end = rows[3 + len(days), readout], rows[3, readout]
-            counts[0, readout] = max(end - segment_start, 0)
-            counts[1, readout] = end - begin
-            counts[2, readout] = begin - first
-            counts[3, readout] = last - end
+                bounds[bound, readout] = low
+            for bound in range(1, history + 1):
+                bounds[bound, readout] = max(bounds[bound, readout], bounds[0, readout] - max_events)
+        segments[0, segment], segments[1, segment] = bounds[history, final - 1], bounds[0, final - 1]
+        for readout in range(begin, final):
+            counts[0, readout] = max(bounds[0, readout] - segments[0, segment], 0)
+            counts[1, readout] = bounds[0, readout] - bounds[history, readout]
+            counts[2, readout] = bounds[history, readout] - first
+            counts[3, readout] = last - bounds[0, readout]
 
 
-def without_unseen(histories: Histories, cutoffs: Cutoffs, windows: Windows) -> tuple[Histories, Windows]:
-    """Leave out the events that no cutoff sees, where they are the larger part.
+def without_unseen(
+    histories: Histories, starts: Int64[ndarray, " segment"], ends: Int64[ndarray, " segment"]
+) -> tuple[Histories, Int64[ndarray, " segment"], Int64[ndarray, " segment"]]:
+    """Leave out the events that no segment holds, where they are the larger part.
 
     A customer may have many more events than a history takes; encoding them all would be work
     for nothing, while moving a column costs about as much as encoding it.
 
     Args:
         histories: Flat event columns.
-        cutoffs: Cutoffs grouped into segments.
-        windows: What they see.
+        starts: First row of every segment.
+        ends: One past its last row.
 
     Returns:
         Histories with the events of one segment after the other instead of the customers', and
-        the windows in their rows; or both as they were.
+        the segments' rows in them; or all as they were.
     """
-    seen_from = (
-        np.minimum.reduceat(windows.start, cutoffs.offsets[:-1]) if len(windows.start) else windows.start
-    )
-    rows_seen = windows.segment_end - seen_from
-    if 2 * int(rows_seen.sum()) > len(histories.occurred_at_us):
-        return histories, windows
-    rows, offsets = ragged_range(seen_from, windows.segment_end)
-    per_segment = offsets[:-1] - seen_from
-    per_readout = per_segment.repeat(cutoffs.per_segment)
-    moved = replace(
-        windows,
-        begins=windows.begins + per_readout,
-        end=windows.end + per_readout,
-        first=windows.first + per_readout,
-        last=windows.last + per_readout,
-        segment_start=windows.segment_start + per_segment,
-        segment_end=windows.segment_end + per_segment,
-    )
-    return histories.take_events(rows, offsets), moved
+    if 2 * int((ends - starts).sum()) > len(histories.occurred_at_us):
+        return histories, starts, ends
+    rows, offsets = ragged_range(starts, ends)
+    return histories.take_events(rows, offsets), offsets[:-1], offsets[1:]

@@ -13,7 +13,7 @@ from numpy import ndarray
 
 from builders import DAY, START_US, random_histories, small_spec
 from holdfast import histories as flat
-from holdfast.encoding import Cutoffs, encode, events, padding, readouts, scaling, windows
+from holdfast.encoding import Cutoffs, aggregates, encode, events, padding, readouts, scaling, windows
 from holdfast.encoding.padding import INPUT_NAMES, pad
 from holdfast.native import Native, inner, native
 
@@ -47,6 +47,13 @@ def hold(values: Float64[ndarray, " row"], found: Float64[ndarray, " row"]) -> N
     """Hold numbers within LIMIT."""
     for row in range(len(values)):
         found[row] = held(values[row])
+
+
+@native("found")
+def hold_twice(values: Float64[ndarray, " row"], found: Float64[ndarray, "2 row"]) -> None:
+    """Hold numbers, and what was held once more."""
+    hold(values, found[0])
+    hold(found[0], found[1])
 
 
 def halved(values: ndarray) -> tuple[list[list[float]], list[list[bool]]]:
@@ -150,6 +157,22 @@ def test_a_loop_calls_an_inner_function_and_is_compiled_anew_where_that_changes(
     assert sum(hold._run.stats.cache_hits.values()) == 1
 
 
+def test_a_loop_calls_others_and_is_compiled_anew_where_one_of_them_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They become part of it, with the constants that they name."""
+    for limit in (3, 4):
+        monkeypatch.setattr(sys.modules[__name__], "LIMIT", limit)
+        monkeypatch.setattr(hold, "_run", None)
+        monkeypatch.setattr(hold_twice, "_run", None)
+        found = np.empty((2, 2))
+        hold_twice(np.array([2.0, 5.0]), found)
+        assert found.tolist() == [[2.0, limit], [2.0, limit]]
+        assert hold._run is None
+        hold_twice.python(np.array([2.0, 5.0]), found)
+        assert found.tolist() == [[2.0, limit], [2.0, limit]]
+
+
 def test_the_encoding_has_the_same_bits_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a machine without Numba tells the model is what training told it."""
     rng = np.random.default_rng(1)
@@ -163,7 +186,7 @@ def test_the_encoding_has_the_same_bits_without_a_compiler(monkeypatch: pytest.M
     compiled = inputs()
     loops = [
         (module, name)
-        for module in (flat, events, padding, readouts, scaling, windows, ENCODE)
+        for module in (flat, aggregates, events, padding, readouts, scaling, windows, ENCODE)
         for name, found in vars(module).items()
         if isinstance(found, Native)
     ]

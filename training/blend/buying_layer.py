@@ -13,7 +13,8 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from holdfast.encoding import EncodingSpec
-from holdfast.encoding.readouts import NUM_RETURNS, feature_names
+from holdfast.encoding.aggregates import NUM_RETURNS
+from holdfast.encoding.readouts import feature_names
 from training.baselines.buying import LEAST_CHANCE, SILENCE_NODES, SILENCE_WEIGHTS
 from training.baselines.purchases import DAYS_PER_WEEK
 from training.baselines.repeat_buying import RepeatAmount, SilenceProbability

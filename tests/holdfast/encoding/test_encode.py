@@ -131,8 +131,7 @@ def test_events_that_no_cutoff_sees_are_not_encoded() -> None:
         time_us=START_US + np.array([300, 500, 500, 600]) * DAY,
     )
     seen = encode(histories, cutoffs, small_spec(max_events=32, history_days=730))
-    before = int(np.count_nonzero(histories.occurred_at_us[:900] <= cutoffs.time_us[0]))
-    assert len(seen.events.days) == 1 + (900 - before) + 32 + 3
+    assert len(seen.events.days) == 1 + 32 + 3
     whole = encode(histories, cutoffs, small_spec(max_events=900, history_days=730))
     assert len(whole.events.days) == 1 + 903
     np.testing.assert_array_equal(
@@ -201,7 +200,8 @@ def test_events_encoded_where_they_are_needed_have_the_same_bits(length: int) ->
     for run, inputs, width in zip(runs, padded, [8, 24], strict=True):
         assert list(inputs) == list(INPUT_NAMES)
         assert_same_bits(dict(pad(whole, run, length=width)), dict(inputs))
-    np.testing.assert_array_equal(num_unknown, whole.num_unknown[np.concatenate(runs)])
+    together = seen.encode_segments(np.concatenate(runs), seen.lengths[np.concatenate(runs)])
+    np.testing.assert_array_equal(num_unknown, together.num_unknown)
     with pytest.raises(AssertionError, match="never cut a history"):
         pad_seen(seen, [np.array([2])], lengths=[int(seen.lengths[2]) - 1])
 
@@ -235,7 +235,10 @@ def test_padding_unknown_and_real_values_never_share_an_id() -> None:
         np.where((codes == -1) | (codes == 2), 1, codes + 2),
     )
     is_unknown = (histories.event_type.codes == 3) | (codes == 2)
-    np.testing.assert_array_equal(encoded.num_unknown, [is_unknown[:5].sum(), is_unknown[5:].sum()])
+    seen = see(histories, cutoffs, small_spec(history_days=3650, max_events=50))
+    for widths in ([5, 40], [16, 48]):
+        found = seen.encode_segments(np.arange(2), np.array(widths)).num_unknown
+        np.testing.assert_array_equal(found, [is_unknown[:5].sum(), is_unknown[5:].sum()])
 
 
 def test_missing_numbers_have_a_flag_of_their_own() -> None:

@@ -48,5 +48,7 @@ def test_the_plain_form_of_a_spec_holds_no_derived_arrays() -> None:
     again = from_plain(EncodingSpec, plain)
     assert again == spec
     assert hash(again.readout) == hash(spec.readout)
-    np.testing.assert_array_equal(again.readout.means, spec.readout.means)
-    np.testing.assert_array_equal(again.readout.stds, [scale.std for scale in spec.readout.scales])
+    np.testing.assert_array_equal(again.readout.means_and_stds, spec.readout.means_and_stds)
+    np.testing.assert_array_equal(
+        again.readout.means_and_stds.T, [(scale.mean, scale.std) for scale in spec.readout.scales]
+    )
