@@ -4,7 +4,7 @@ It deliberately does not know where the columns come from (a memory-mapped store
 a table), and never changes them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,65 @@ class CodedColumn:
     def take(self, rows: ndarray) -> "CodedColumn":
         """Return the column at ``rows``, with the same dictionary."""
         return CodedColumn(codes=self.codes[rows], dictionary=self.dictionary)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block(Mapping[str, ndarray]):
+    """Columns by name that are the rows of one array already, so that nobody has to bring them together.
+
+    Attributes:
+        names: In order.
+        rows: One column each.
+    """
+
+    names: tuple[str, ...]
+    rows: Shaped[ndarray, "column row"]
+
+    def __getitem__(self, name: str) -> Shaped[ndarray, " row"]:
+        """Return a column."""
+        column: ndarray = self.rows[_place(self.names, name)]
+        return column
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CodedBlock(Mapping[str, CodedColumn]):
+    """The same of coded columns.
+
+    Attributes:
+        codes: Columns of codes.
+        dictionaries: What they mean, by column.
+    """
+
+    codes: Block
+    dictionaries: tuple[Dictionary, ...]
+
+    def __getitem__(self, name: str) -> CodedColumn:
+        """Return a column."""
+        dictionary = self.dictionaries[_place(self.codes.names, name)]
+        return CodedColumn(codes=self.codes[name], dictionary=dictionary)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the names."""
+        return iter(self.codes.names)
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.codes.names)
+
+
+def _place(names: tuple[str, ...], name: str) -> int:
+    try:
+        return names.index(name)
+    except ValueError as error:
+        raise KeyError(name) from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +173,27 @@ class Histories:
         )
 
 
-def stacked(
-    columns: Iterable[Shaped[ndarray, " row"]], num: int, dtype: type[np.generic]
-) -> Shaped[ndarray, "column row"]:
-    """Return columns of ``num`` rows as one array: a compiled loop takes any number of them then."""
-    columns = list(columns)
+def stacked_values(
+    columns: Mapping[str, Float32[ndarray, " row"]], names: tuple[str, ...], *, num: int
+) -> Float32[ndarray, "column row"]:
+    """Return columns of ``num`` values as one array: a compiled loop takes any number of them then."""
+    if isinstance(columns, Block) and columns.names == names:
+        return columns.rows
+    return _stacked([columns[name] for name in names], num, np.float32)
+
+
+def stacked_codes(
+    columns: Mapping[str, CodedColumn], names: tuple[str, ...], *, num: int
+) -> tuple[Int32[ndarray, "column row"], tuple[Dictionary, ...]]:
+    """Return columns of ``num`` codes as one array, and what they mean."""
+    if isinstance(columns, CodedBlock) and columns.codes.names == names:
+        return columns.codes.rows, columns.dictionaries
+    found = [columns[name] for name in names]
+    codes = _stacked([column.codes for column in found], num, np.int32)
+    return codes, tuple(column.dictionary for column in found)
+
+
+def _stacked(columns: Sequence[ndarray], num: int, dtype: type[np.generic]) -> Shaped[ndarray, "column row"]:
     found = np.empty((len(columns), num), dtype=dtype)
     for row, column in zip(found, columns, strict=True):
         row[:] = column

@@ -6,7 +6,7 @@ It deliberately knows no data: vocabularies, scales and bins are fitted into
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from holdfast.errors import ConfigError
@@ -88,6 +88,10 @@ class Schema:
         lookback_days: Eligible at ``t``: activity in ``(t - lookback_days, t]``.
         targets: What is predicted, in tensor order.
         currency: ISO 4217 code of every money field, or empty.
+        categorical_fields: Names of the categorical event fields, in tensor order.
+        numeric_fields: Names of the numeric and money event fields, in tensor order.
+        categorical_attributes: Names of the categorical attributes, in tensor order.
+        numeric_attributes: Names of the numeric attributes, in tensor order.
     """
 
     fields: tuple[Field, ...]
@@ -97,13 +101,21 @@ class Schema:
     lookback_days: int
     targets: tuple[Target, ...]
     currency: str
+    categorical_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    numeric_fields: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    categorical_attributes: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    numeric_attributes: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Refuse declarations that contradict themselves.
+        """Refuse declarations that contradict themselves, and sort the names.
 
         Raises:
             ConfigError: Naming the declaration, its value and the limit.
         """
+        for kind, declared in (("fields", self.fields), ("attributes", self.attributes)):
+            for name, is_wanted in (("categorical", True), ("numeric", False)):
+                names = tuple(one.name for one in declared if (one.kind == "categorical") == is_wanted)
+                object.__setattr__(self, f"{name}_{kind}", names)
         _check_names("schema.fields", [field.name for field in self.fields])
         _check_names("schema.attributes", [attribute.name for attribute in self.attributes])
         _check_names("schema.targets", [target.name for target in self.targets])
@@ -136,26 +148,6 @@ class Schema:
             raise ConfigError(
                 f"{where}.field", target.field, f"it must be one of the numeric fields {numeric}"
             )
-
-    @property
-    def categorical_fields(self) -> tuple[str, ...]:
-        """Names of the categorical event fields, in tensor order."""
-        return tuple(field.name for field in self.fields if field.kind == "categorical")
-
-    @property
-    def numeric_fields(self) -> tuple[str, ...]:
-        """Names of the numeric and money event fields, in tensor order."""
-        return tuple(field.name for field in self.fields if field.kind != "categorical")
-
-    @property
-    def categorical_attributes(self) -> tuple[str, ...]:
-        """Names of the categorical attributes, in tensor order."""
-        return tuple(a.name for a in self.attributes if a.kind == "categorical")
-
-    @property
-    def numeric_attributes(self) -> tuple[str, ...]:
-        """Names of the numeric attributes, in tensor order."""
-        return tuple(a.name for a in self.attributes if a.kind == "numeric")
 
     @property
     def silences(self) -> tuple[Target, ...]:

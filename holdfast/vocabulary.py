@@ -3,9 +3,10 @@
 It deliberately does not know what the strings mean, nor where a coded column comes from.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
+from itertools import accumulate
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
 from jaxtyping import Int32, Int64
@@ -90,3 +91,38 @@ class Vocabulary:
             found = np.array([*map(self.id_of, dictionary.values), UNKNOWN_ID], dtype=np.int64)
             self._tables[dictionary] = found
         return found
+
+
+class Tables:
+    """The tables of several columns' vocabularies as one array, for compiled loops.
+
+    What was found last is kept, because a store asks about the same dictionaries all its life, and a server
+    mostly does.
+    """
+
+    def __init__(self, vocabularies: Sequence[Vocabulary]) -> None:
+        """Keep the vocabularies, one per column."""
+        self._vocabularies = tuple(vocabularies)
+        nothing = np.empty(0, dtype=np.int64)
+        # Read and replaced as a whole: threads share it.
+        self._last: tuple[Sequence[ReferenceType[Dictionary]], ndarray, ndarray] = ((), nothing, nothing)
+
+    def of(
+        self, dictionaries: Sequence[Dictionary]
+    ) -> tuple[Int64[ndarray, " entry"], Int64[ndarray, " column"]]:
+        """Return the ids of every code, one column's behind the other's, and where in them each column ends.
+
+        Args:
+            dictionaries: One per column. The id of a missing value stands last in each column's part.
+        """
+        known, tables, ends = self._last
+        if len(known) == len(dictionaries) and all(
+            one() is other for one, other in zip(known, dictionaries, strict=True)
+        ):
+            return tables, ends
+        found = [v.table(d) for v, d in zip(self._vocabularies, dictionaries, strict=True)]
+        ends = np.array([*accumulate(map(len, found))], dtype=np.int64)
+        # The type is named, because of nothing at all NumPy would make floating point.
+        tables = np.concatenate([*found, np.empty(0, dtype=np.int64)])
+        self._last = [ref(dictionary) for dictionary in dictionaries], tables, ends
+        return tables, ends

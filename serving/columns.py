@@ -5,7 +5,7 @@ It deliberately decides nothing: what is not exactly as protobuf's own libraries
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 
@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64, UInt8
 from numpy import ndarray
 
-from holdfast.histories import ALWAYS_US, prefix_sum
-from holdfast.vocabulary import MISSING_CODE
+from holdfast.schema import Schema
 from serving import wire_loops as loops
 
 
@@ -91,81 +90,80 @@ class Customers:
         data = self.data.data
         return [bytes(data[start:end]) for start, end in self.spans[loops.ID].tolist()]
 
-    def read_times(self) -> tuple[Int64[ndarray, " customer_plus_1"], Int64[ndarray, " event"]]:
-        """Return the offsets of the customers' events, and their times."""
-        offsets = prefix_sum(self.counts[0])
-        found = np.empty(offsets[-1], dtype=np.int64)
-        loops.read_times(self.data, self.spans[loops.TIMES], offsets, found)
-        return offsets, found
-
-    def read_valid_from(self) -> tuple[Int64[ndarray, " customer_plus_1"], Int64[ndarray, " version"]]:
-        """Return the offsets of the versions of their attributes, and since when each holds."""
-        offsets = prefix_sum(self.counts[1])
-        # Attributes without a time are one version that has always held.
-        found = np.full(offsets[-1], ALWAYS_US, dtype=np.int64)
-        loops.read_times(self.data, self.spans[loops.VALID_FROM], offsets, found)
-        return offsets, found
-
-    def read_types(self, offsets: Int64[ndarray, " customer_plus_1"]) -> Int32[ndarray, " event"]:
-        """Return the codes of the events' types.
+    def read(self, schema: Schema) -> tuple["Rows", "Rows"]:
+        """Return the events of them all, and the versions of their attributes.
 
         Raises:
-            NotPlainError: There is another number of them than of events.
+            NotPlainError: A column has another name than the schema's, stands twice, or has another number of
+                rows.
         """
-        # Every event has a type: nothing sent is as many as no events.
-        spans = np.maximum(self.spans[loops.TYPES : loops.TYPES + 1], 0)
-        types: ndarray = _numbers(self.data, spans, offsets, is_signed=False)[0]
-        return types
-
-    def read_columns(
-        self,
-        offsets: Int64[ndarray, " customer_plus_1"],
-        categorical: tuple[str, ...],
-        numeric: tuple[str, ...],
-        *,
-        of_attributes: bool,
-    ) -> tuple[Int32[ndarray, "categorical row"], Float32[ndarray, "numeric row"]]:
-        """Return the codes and the values of all columns; a column that a customer has not is missing.
-
-        Args:
-            offsets: Rows of every customer: events, or versions of attributes.
-            categorical: Names of the columns of codes.
-            numeric: Names of the columns of values.
-            of_attributes: Whether attributes are read, not fields.
-
-        Raises:
-            NotPlainError: A column has another name, stands twice, or has another number of rows.
-        """
-        names, name_ends = _names(categorical + numeric)
-        places = prefix_sum(self.counts[3 if of_attributes else 2])
-        columns = np.empty((places[-1], 3), dtype=np.int64)
-        wanted = loops.ATTRIBUTE if of_attributes else loops.FIELD
-        loops.list_columns(self.data, self.bounds, loops.PART_OF_TAG, wanted, places, columns)
-        spans = np.full((len(name_ends), len(self), 2), loops.ABSENT, dtype=np.int64)
+        num_events, num_versions = self.counts[:2].sum(axis=1).tolist()
+        events = _blank(
+            schema.categorical_fields, schema.numeric_fields, customers=len(self), rows=num_events
+        )
+        versions = _blank(
+            schema.categorical_attributes, schema.numeric_attributes, customers=len(self), rows=num_versions
+        )
+        types = np.empty(num_events, dtype=np.int32)
         is_plain = np.ones(1, dtype=np.int64)
-        loops.find_columns(self.data, columns, names, name_ends, len(categorical), spans, is_plain)
-        values = np.full((len(numeric), offsets[-1]), np.nan, dtype=np.float32)
-        loops.read_values(self.data, spans[len(categorical) :], offsets, values, is_plain)
+        loops.read_rows(
+            self.data,
+            self.bounds,
+            loops.PART_OF_TAG,
+            self.spans,
+            self.counts,
+            *_names(schema.categorical_fields, schema.numeric_fields),
+            *_names(schema.categorical_attributes, schema.numeric_attributes),
+            events.offsets,
+            events.times,
+            types,
+            events.codes,
+            events.values,
+            versions.offsets,
+            versions.times,
+            versions.codes,
+            versions.values,
+            is_plain,
+        )
         if not is_plain[0]:
             raise NotPlainError
-        return _numbers(self.data, spans[: len(categorical)], offsets, is_signed=True), values
+        return replace(events, types=types), versions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """Events, or versions of attributes, of several customers.
+
+    Attributes:
+        offsets: Rows of every customer.
+        times: UTC microseconds; of versions without one, :data:`holdfast.histories.ALWAYS_US`.
+        types: Codes of the events' types; none of versions.
+        codes: Of the categorical columns, in the schema's order.
+        values: Of the numeric ones.
+    """
+
+    offsets: Int64[ndarray, " customer_plus_1"]
+    times: Int64[ndarray, " row"]
+    types: Int32[ndarray, " row"] | None = None
+    codes: Int32[ndarray, "categorical row"]
+    values: Float32[ndarray, "numeric row"]
+
+
+def _blank(categorical: tuple[str, ...], numeric: tuple[str, ...], *, customers: int, rows: int) -> Rows:
+    return Rows(
+        offsets=np.empty(customers + 1, dtype=np.int64),
+        times=np.empty(rows, dtype=np.int64),
+        codes=np.empty((len(categorical), rows), dtype=np.int32),
+        values=np.empty((len(numeric), rows), dtype=np.float32),
+    )
 
 
 @cache
-def _names(columns: tuple[str, ...]) -> tuple[UInt8[ndarray, " byte"], Int64[ndarray, " column"]]:
+def _names(
+    categorical: tuple[str, ...], numeric: tuple[str, ...]
+) -> tuple[UInt8[ndarray, " byte"], Int64[ndarray, " column"]]:
     """Return the bytes of all names, one behind the other, and where each ends."""
-    encoded = [name.encode() for name in columns]
+    encoded = [name.encode() for name in categorical + numeric]
     # The type is named, because of no name at all NumPy would make floating point.
     ends = np.array([*accumulate(map(len, encoded))], dtype=np.int64)
     return np.frombuffer(b"".join(encoded), dtype=np.uint8), ends
-
-
-def _numbers(
-    data: ndarray, spans: Int64[ndarray, "column customer 2"], offsets: ndarray, *, is_signed: bool
-) -> Int32[ndarray, "column row"]:
-    found = np.full((len(spans), offsets[-1]), MISSING_CODE, dtype=np.int32)
-    is_plain = np.ones(1, dtype=np.int64)
-    loops.read_numbers(data, spans, offsets, is_signed, found, is_plain)
-    if not is_plain[0]:
-        raise NotPlainError
-    return found

@@ -101,7 +101,7 @@ def in_one_dictionary(
     """
     first = dictionaries[0]
     # Callers of one kind mostly send the same words.
-    if all(dictionary.values == first.values for dictionary in dictionaries[1:]):
+    if all(dictionary is first or dictionary.values == first.values for dictionary in dictionaries[1:]):
         return CodedColumn(codes=codes, dictionary=first)
     sizes = [len(dictionary) for dictionary in dictionaries]
     size = np.repeat(np.array(sizes, dtype=np.int32), counts)

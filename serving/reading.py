@@ -10,6 +10,7 @@ nanoseconds per event instead of a hundred, and the fixed cost of a request is s
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy import ndarray
 
 from holdfast.errors import HistoryError
 from holdfast.faults import find_faults, without
-from holdfast.histories import AttributeVersions, CodedColumn, Histories
+from holdfast.histories import AttributeVersions, Block, CodedBlock, CodedColumn, Histories
 from holdfast.schema import Schema
 from holdfast.vocabulary import Dictionary
 from holdfast.wire import Limits
@@ -28,6 +29,9 @@ from serving.columns import Customers, NotPlainError
 from serving.joining import in_one_dictionary, joined
 
 _NO_WORDS = Dictionary(())
+
+MOST_REMEMBERED = 2_048
+"""Words and letters of a dictionary that is remembered: 64 of them take a few MiB at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,29 +106,25 @@ def _read_plain(asked: Sequence[tuple[AskedBytes, Customers]], schema: Schema, l
         if max(one.num_events, default=0) > limits.max_events_per_customer:
             raise NotPlainError
     views, customers = [one.view for one, _ in asked], _together(asked)
-    offsets, times = customers.read_times()
-    version_offsets, valid_from = customers.read_valid_from()
-    coded, coded_attributes = schema.categorical_fields, schema.categorical_attributes
-    codes, values = customers.read_columns(offsets, coded, schema.numeric_fields, of_attributes=False)
-    attribute_codes, attribute_values = customers.read_columns(
-        version_offsets, coded_attributes, schema.numeric_attributes, of_attributes=True
-    )
+    events, versions = customers.read(schema)
+    assert events.types is not None, "events have types"
     ends = [0, *accumulate(len(one.num_events) for one, _ in asked)]
-    num_rows, num_versions = (np.diff(rows[ends]).tolist() for rows in (offsets, version_offsets))
+    num_rows, num_versions = (np.diff(rows.offsets[ends]).tolist() for rows in (events, versions))
+    coded, coded_attributes = schema.categorical_fields, schema.categorical_attributes
     words = [_words(view.field_dictionaries, coded) for view in views]
     attribute_words = [_words(view.attribute_dictionaries, coded_attributes) for view in views]
-    type_words = [Dictionary(view.event_types) for view in views]
+    type_words = [dictionary_of(tuple(view.event_types)) for view in views]
     return Histories(
-        offsets=offsets,
-        occurred_at_us=times,
-        event_type=in_one_dictionary(customers.read_types(offsets), type_words, num_rows),
-        categorical=_coded(coded, codes, words, num_rows),
-        numeric=dict(zip(schema.numeric_fields, values, strict=True)),
+        offsets=events.offsets,
+        occurred_at_us=events.times,
+        event_type=in_one_dictionary(events.types, type_words, num_rows),
+        categorical=_coded(coded, events.codes, words, num_rows),
+        numeric=Block(schema.numeric_fields, events.values),
         attributes=AttributeVersions(
-            offsets=version_offsets,
-            valid_from_us=valid_from,
-            categorical=_coded(coded_attributes, attribute_codes, attribute_words, num_versions),
-            numeric=dict(zip(schema.numeric_attributes, attribute_values, strict=True)),
+            offsets=versions.offsets,
+            valid_from_us=versions.times,
+            categorical=_coded(coded_attributes, versions.codes, attribute_words, num_versions),
+            numeric=Block(schema.numeric_attributes, versions.values),
         ),
     )
 
@@ -137,24 +137,42 @@ def _together(asked: Sequence[tuple[AskedBytes, Customers]]) -> Customers:
 
 
 def _coded(
-    names: Sequence[str],
+    names: tuple[str, ...],
     codes: Int32[ndarray, "column row"],
-    words: Sequence[Mapping[str, Dictionary]],
+    words: Sequence[tuple[Dictionary, ...]],
     num_rows: Sequence[int],
 ) -> Mapping[str, CodedColumn]:
+    """Return columns whose dictionaries hold the words of all requests."""
+    # Callers of one kind mostly send the same words.
+    if all(one == words[0] for one in words[1:]):
+        return CodedBlock(Block(names, codes), words[0])
     return {
-        name: in_one_dictionary(column, [one[name] for one in words], num_rows)
-        for name, column in zip(names, codes, strict=True)
+        name: in_one_dictionary(column, dictionaries, num_rows)
+        for name, column, dictionaries in zip(names, codes, zip(*words, strict=True), strict=True)
     }
 
 
-def _words(given: Any, categorical: Sequence[str]) -> Mapping[str, Dictionary]:
+def _words(given: Any, categorical: tuple[str, ...]) -> tuple[Dictionary, ...]:
     """Return the dictionaries of all columns.
 
     Raises:
         NotPlainError: There is one of something else.
     """
-    words = {name: Dictionary(given[name].values) if name in given else _NO_WORDS for name in categorical}
-    if len(given) != sum(dictionary is not _NO_WORDS for dictionary in words.values()):
+    words = tuple(
+        dictionary_of(tuple(given[name].values)) if name in given else _NO_WORDS for name in categorical
+    )
+    if len(given) != sum(dictionary is not _NO_WORDS for dictionary in words):
         raise NotPlainError
     return words
+
+
+def dictionary_of(words: tuple[str, ...]) -> Dictionary:
+    """Return a dictionary of some words: mostly the one of an earlier call, whose ids are known already."""
+    if sum(map(len, words)) + len(words) > MOST_REMEMBERED:
+        return Dictionary(words)
+    return _remembered(words)
+
+
+@lru_cache(maxsize=64)
+def _remembered(words: tuple[str, ...]) -> Dictionary:
+    return Dictionary(words)

@@ -6,7 +6,6 @@ one comes before it, and how long before, is a matter of the stretch that it sta
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64
@@ -22,9 +21,9 @@ from holdfast.encoding.scaling import (
     write_calendar,
 )
 from holdfast.encoding.spec import CALENDAR_SIZE, EncodingSpec
-from holdfast.histories import CodedColumn, Histories, stacked
-from holdfast.native import native
-from holdfast.vocabulary import PADDING_ID, UNKNOWN_ID, Vocabulary
+from holdfast.histories import Histories, stacked_codes, stacked_values
+from holdfast.native import inner, native
+from holdfast.vocabulary import PADDING_ID, UNKNOWN_ID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,14 +65,12 @@ def encode_stretches(
         ends: One past its last event.
         widths: To how many places it is padded, with zeros.
     """
-    fields, num = spec.schema.categorical_fields, len(histories.occurred_at_us)
-    codes, tables, table_ends = coded(
-        [histories.event_type, *(histories.categorical[name] for name in fields)],
-        [spec.event_type, *(spec.categorical[name] for name in fields)],
-        num=num,
+    codes, dictionaries = stacked_codes(
+        histories.categorical, spec.schema.categorical_fields, num=len(histories.occurred_at_us)
     )
+    tables, table_ends = spec.field_tables.of((histories.event_type.dictionary, *dictionaries))
     num_places = int(widths.sum())
-    ids = np.empty((num_places, len(codes)), dtype=np.int64)
+    ids = np.empty((num_places, 1 + len(codes)), dtype=np.int64)
     values = np.empty((num_places, spec.event_value_size), dtype=np.float32)
     days = np.empty(num_places, dtype=np.float32)
     num_unknown = np.empty(len(starts), dtype=np.int64)
@@ -81,6 +78,7 @@ def encode_stretches(
     _write_events(
         np.ascontiguousarray(histories.occurred_at_us),
         numeric,
+        np.ascontiguousarray(histories.event_type.codes),
         codes,
         tables,
         table_ends,
@@ -121,30 +119,15 @@ def encode_events(
 
 def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarray, "field event"]:
     """Return the numeric fields as one array."""
-    columns = [histories.numeric[name] for name in names]
-    return stacked(columns, len(histories.occurred_at_us), np.float32)
-
-
-def coded(
-    columns: Sequence[CodedColumn], vocabularies: Sequence[Vocabulary], *, num: int
-) -> tuple[Int32[ndarray, "column row"], Int64[ndarray, " entry"], Int64[ndarray, " column"]]:
-    """Return columns of ``num`` codes and what they mean, for compiled loops.
-
-    Returns:
-        The codes; the ids of every code, one column's behind the other's, the id of a missing value last
-        in each; and where in them each column ends.
-    """
-    codes = stacked([column.codes for column in columns], num, np.int32)
-    tables = [vocabulary.table(c.dictionary) for c, vocabulary in zip(columns, vocabularies, strict=True)]
-    ends = np.array([*accumulate(map(len, tables))], dtype=np.int64)
-    return codes, np.concatenate(tables) if tables else ends, ends
+    return stacked_values(histories.numeric, tuple(names), num=len(histories.occurred_at_us))
 
 
 @native("is_whole", "ids", "values", "days", "num_unknown")
 def _write_events(
     time_us: Int64[ndarray, " event"],
     numeric: Float32[ndarray, "field event"],
-    codes: Int32[ndarray, "id_column event"],
+    event_types: Int32[ndarray, " event"],
+    codes: Int32[ndarray, "field event"],
     tables: Int64[ndarray, " entry"],
     table_ends: Int64[ndarray, " id_column"],
     starts: Int64[ndarray, " stretch"],
@@ -165,14 +148,15 @@ def _write_events(
     for stretch in range(len(starts)):
         is_whole[0] &= ends[stretch] - starts[stretch] <= widths[stretch]
     if is_whole[0]:
-        _write_ids(codes, tables, table_ends, starts, ends, widths, ids, num_unknown)
+        _write_ids(event_types, codes, tables, table_ends, starts, ends, widths, ids, num_unknown)
         _write_values(time_us, numeric, starts, ends, widths, means, stds, values)
         _write_times(time_us, starts, ends, widths, origin_us, hours, days_of_cycle, values, days)
 
 
 @native("ids", "num_unknown")
 def _write_ids(
-    codes: Int32[ndarray, "id_column event"],
+    event_types: Int32[ndarray, " event"],
+    codes: Int32[ndarray, "field event"],
     tables: Int64[ndarray, " entry"],
     table_ends: Int64[ndarray, " id_column"],
     starts: Int64[ndarray, " stretch"],
@@ -182,22 +166,44 @@ def _write_ids(
     num_unknown: Int64[ndarray, " stretch"],
 ) -> None:
     """Write ids, and how many events of every stretch have a value that training never saw."""
-    is_unknown = np.empty(widths.max() if len(widths) else 0, dtype=np.int64)
+    is_unknown = np.zeros(len(ids), dtype=np.bool_)
+    for column in range(ids.shape[1]):
+        table = tables[table_ends[column - 1] if column else 0 : table_ends[column]]
+        if column:
+            _write_column(codes[column - 1], table, starts, ends, widths, ids[:, column], is_unknown)
+        else:
+            _write_column(event_types, table, starts, ends, widths, ids[:, column], is_unknown)
     first = 0
     for stretch in range(len(starts)):
-        start, num = starts[stretch], ends[stretch] - starts[stretch]
-        is_unknown[:num] = 0
-        for column in range(codes.shape[0]):
-            begin = table_ends[column - 1] if column else 0
-            # The id of a missing value stands last in its table: it is not unknown, but has the same id.
-            missing = table_ends[column] - 1
-            own, found = codes[column, start : start + num], ids[first : first + num, column]
-            for event in range(num):
-                found[event] = tables[begin + own[event] if own[event] >= 0 else missing]
-                is_unknown[event] |= own[event] >= 0 and found[event] == UNKNOWN_ID
-        num_unknown[stretch] = is_unknown[:num].sum()
-        ids[first + num : first + widths[stretch], :] = PADDING_ID
+        num_unknown[stretch] = is_unknown[first : first + widths[stretch]].sum()
         first += widths[stretch]
+
+
+@inner
+def _write_column(
+    codes: Int32[ndarray, " event"],
+    table: Int64[ndarray, " code_plus_1"],
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
+    ids: Int64[ndarray, " place"],
+    is_unknown: Bool[ndarray, " place"],
+) -> None:
+    """Write the ids of one column, and which places have one that stands for what training never saw."""
+    first = 0
+    for stretch in range(len(starts)):
+        start, num, width = starts[stretch], ends[stretch] - starts[stretch], widths[stretch]
+        own, found, is_new = (
+            codes[start : start + num],
+            ids[first : first + width],
+            is_unknown[first : first + num],
+        )
+        for event in range(num):
+            # The id of a missing value stands last in the table: it is not unknown, but has the same id.
+            found[event] = table[own[event] if own[event] >= 0 else len(table) - 1]
+            is_new[event] |= own[event] >= 0 and found[event] == UNKNOWN_ID
+        found[num:] = PADDING_ID
+        first += width
 
 
 @native("values", "days")

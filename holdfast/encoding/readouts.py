@@ -10,11 +10,10 @@ from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from holdfast.encoding.aggregates import NUM_RETURNS, NUM_RHYTHM, write_aggregates
-from holdfast.encoding.events import coded
 from holdfast.encoding.scaling import day_table, hour_table, scale, write_times
 from holdfast.encoding.spec import CALENDAR_SIZE, EncodingSpec
 from holdfast.encoding.windows import NUM_COUNTS, Cutoffs, find_windows
-from holdfast.histories import Histories, stacked
+from holdfast.histories import Histories, stacked_codes, stacked_values
 from holdfast.native import native
 from holdfast.vocabulary import FIRST_REAL_ID, MISSING_CODE
 
@@ -74,16 +73,10 @@ def tell(
     """
     scales = spec.readout.means_and_stds if scales is None else scales
     versions, schema = histories.attributes, spec.schema
-    codes, tables, table_ends = coded(
-        [versions.categorical[name] for name in schema.categorical_attributes],
-        [spec.attribute_vocabularies[name] for name in schema.categorical_attributes],
-        num=len(versions.valid_from_us),
-    )
-    values = stacked(
-        [versions.numeric[name] for name in schema.numeric_attributes],
-        len(versions.valid_from_us),
-        np.float32,
-    )
+    num_versions = len(versions.valid_from_us)
+    codes, dictionaries = stacked_codes(versions.categorical, schema.categorical_attributes, num=num_versions)
+    values = stacked_values(versions.numeric, schema.numeric_attributes, num=num_versions)
+    tables, table_ends = spec.attribute_tables.of(dictionaries)
     num, num_last = len(cutoffs.time_us), spec.readout.num_last_types
     segments = np.empty((2, len(cutoffs.customer)), dtype=np.int64)
     bounds = np.empty((len(spec.spans_days) + 1, num), dtype=np.int64)

@@ -15,7 +15,7 @@ from numpy import ndarray
 from holdfast.encoding.aggregates import ID, LINE, NUM_PLAIN_ROLES
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema
-from holdfast.vocabulary import FIRST_REAL_ID, Dictionary, Vocabulary
+from holdfast.vocabulary import FIRST_REAL_ID, Dictionary, Tables, Vocabulary
 
 CALENDAR_SIZE = 6
 """Sine and cosine of hour of day, day of week and day of year."""
@@ -101,6 +101,8 @@ class EncodingSpec:
         event_means: Means of the scales of the numeric fields and of the gap, in this order.
         event_stds: Their standard deviations likewise.
         quantum_by_field: The quanta in the order of the fields.
+        field_tables: Ids of the codes of event types and categorical fields.
+        attribute_tables: Ids of the codes of categorical attributes.
         spans_days: Lengths of the trailing windows and of the history.
     """
 
@@ -118,6 +120,8 @@ class EncodingSpec:
     event_means: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
     event_stds: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
     quantum_by_field: Float64[ndarray, " field"] = field(init=False, repr=False, compare=False)
+    field_tables: Tables = field(init=False, repr=False, compare=False)
+    attribute_tables: Tables = field(init=False, repr=False, compare=False)
     spans_days: Int64[ndarray, " window"] = field(init=False, repr=False, compare=False)
     _roles: Int64[ndarray, "role type_id"] = field(init=False, repr=False, compare=False)
     _roles_by_code: "WeakKeyDictionary[Dictionary, ndarray]" = field(init=False, repr=False, compare=False)
@@ -139,6 +143,11 @@ class EncodingSpec:
         object.__setattr__(self, "event_means", np.array([scale.mean for scale in scales]))
         object.__setattr__(self, "event_stds", np.array([scale.std for scale in scales]))
         object.__setattr__(self, "quantum_by_field", np.array([self.quanta[f] for f in fields], dtype=float))
+        coded, attributes = self.schema.categorical_fields, self.schema.categorical_attributes
+        field_tables = Tables([self.event_type, *(self.categorical[name] for name in coded)])
+        object.__setattr__(self, "field_tables", field_tables)
+        attribute_tables = Tables([self.attribute_vocabularies[name] for name in attributes])
+        object.__setattr__(self, "attribute_tables", attribute_tables)
         spans_days = np.array([*self.readout.windows_days, self.history_days], dtype=np.int64)
         object.__setattr__(self, "spans_days", spans_days)
         object.__setattr__(self, "_roles", self._roles_of_types())

@@ -92,10 +92,10 @@ async def test_an_artifact_that_is_refused_never_says_serving(server: ScoringSer
 
 def test_what_is_compiled_is_compiled_before_the_first_request(artifact_folder: Path) -> None:
     """A request is read and an answer written before anybody can ask."""
-    for loop in (wire_loops.outline, wire_loops.read_numbers, entry_loops.write_entries):
+    for loop in (wire_loops.outline, wire_loops.read_rows, entry_loops.write_entries):
         loop._run = None
     prepared = prepare(Settings(artifact=artifact_folder, threads=1, budget_events=64))
-    for loop in (wire_loops.outline, wire_loops.read_numbers, entry_loops.write_entries):
+    for loop in (wire_loops.outline, wire_loops.read_rows, entry_loops.write_entries):
         assert loop._run is not None
     answer = pb.ScoreResponse.FromString(rehearse(prepared.artifact, limits=Limits()))
     assert [one.customer_id for one in answer.customers] == ["first", "second"]
