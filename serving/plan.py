@@ -89,22 +89,13 @@ class RunPlan:
             return []
         if len(lengths) == 1:
             return [Run(segments=np.zeros(1, dtype=np.int64), length=self.padded_length(int(lengths[0])))]
-        order, ends, padded = np.empty((3, len(lengths)), dtype=np.int64)
-        num_runs = np.zeros(1, dtype=np.int64)
-        _form_runs(
-            lengths,
-            self._place,
-            self.lengths,
-            self.budget_events,
-            self.merge_events,
-            order,
-            ends,
-            padded,
-            num_runs,
-        )
-        num = num_runs.item()
+        formed = np.zeros((3, len(lengths)), dtype=np.int64)
+        _form_runs(lengths, self._place, self.lengths, self.budget_events, self.merge_events, formed)
+        order, (ends, padded) = formed[_ORDER], formed[_ENDS:].tolist()
         runs, first = [], 0
-        for end, length in zip(ends[:num].tolist(), padded[:num].tolist(), strict=True):
+        for end, length in zip(ends, padded, strict=True):
+            if end == 0:
+                break
             runs.append(Run(segments=order[first:end], length=length))
             first = end
         return runs
@@ -116,19 +107,21 @@ def _capacity(length: int, budget_events: int) -> int:
     return max(1, min(MAX_BATCH, budget_events // length))
 
 
-@native("order", "ends", "padded", "num_runs")
+_ORDER, _ENDS, _PADDED = range(3)
+"""Of runs: the segments, run after run; where in them each run ends, 0 behind the last; its padded length."""
+
+
+@native("formed")
 def _form_runs(
     num_events: Int64[ndarray, " segment"],
     place_of: Int64[ndarray, " num_events"],
     lengths: Int64[ndarray, " length"],
     budget_events: int,
     merge_events: int,
-    order: Int64[ndarray, " segment"],
-    ends: Int64[ndarray, " segment"],
-    padded: Int64[ndarray, " segment"],
-    num_runs: Int64[ndarray, "1"],
+    formed: Int64[ndarray, "3 segment"],
 ) -> None:
-    """Write the segments run after run, where in them each run ends, its padded length, and how many."""
+    """Write the runs; what they are told in is zeros at first."""
+    order, ends, padded = formed[_ORDER], formed[_ENDS], formed[_PADDED]
     # A counting sort, the longest first: it keeps the order of those of one padded length.
     starts = np.zeros(len(lengths) + 1, dtype=np.int64)
     for segment in range(len(num_events)):
@@ -159,8 +152,6 @@ def _form_runs(
             num += 1
     if first < len(order):
         ends[num], padded[num] = len(order), length
-        num += 1
-    num_runs[0] = num
 
 
 def length_grid(max_events: int) -> Int64[ndarray, " length"]:

@@ -50,21 +50,27 @@ def pad_seen(
         What :func:`pad` gives for each run, all of them in the same memory; and how many events of every
         segment, run after run, have a value that training never saw.
     """
-    segments = np.concatenate(runs)
-    widths = np.repeat(np.array(lengths, dtype=np.int64), [len(run) for run in runs])
+    if len(runs) == 1:
+        segments, widths = runs[0], np.full(len(runs[0]), lengths[0], dtype=np.int64)
+    else:
+        segments = np.concatenate(runs)
+        widths = np.repeat(np.array(lengths, dtype=np.int64), [len(run) for run in runs])
     events = seen.encode_segments(segments, widths)
-    flat = {"event_ids": events.ids, "event_values": events.values, "event_days": events.days}
+    ids, values, days = events.ids, events.values, events.days
     readouts = {name: getattr(seen, name).take(segments, axis=0) for name in READOUT_INPUTS}
     padded, row, place = [], 0, 0
     for run, length in zip(runs, lengths, strict=True):
-        num, last_row, last_place = len(run), row + len(run), place + len(run) * length
+        num = len(run)
+        rows, places = slice(row, row + num), slice(place, place + num * length)
         inputs = {
-            name: values[place:last_place].reshape(num, length, *values.shape[1:])
-            for name, values in flat.items()
+            "event_ids": ids[places].reshape(num, length, -1),
+            "event_values": values[places].reshape(num, length, -1),
+            "event_days": days[places].reshape(num, length),
         }
-        inputs.update((name, values[row:last_row]) for name, values in readouts.items())
+        for name, told in readouts.items():
+            inputs[name] = told[rows]
         padded.append(inputs)
-        row, place = last_row, last_place
+        row, place = rows.stop, places.stop
     return padded, events.num_unknown
 
 
