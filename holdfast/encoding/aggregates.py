@@ -165,12 +165,13 @@ def _write_sums(
         whole = np.rint(np.float64(values[event]) / quantum)
         whole = min(max(whole, -MAX_FIXED_POINT), MAX_FIXED_POINT)
         units[event] = np.int64(0.0 if np.isnan(values[event]) else whole)
-    total, end = 0, len(values)
+    # What lies before every event: one pass, however many windows there are.
+    total = 0
+    for event in range(len(values)):
+        total, units[event] = total + units[event], total
     for window in range(len(begins)):
-        for event in range(begins[window], end):
-            total += units[event]
-        end = min(end, begins[window])
-        told[column + window * step] = total * quantum
+        before = units[begins[window]] if begins[window] < len(values) else total
+        told[column + window * step] = (total - before) * quantum
 
 
 @inner
@@ -187,13 +188,14 @@ def _write_returns(
     Several events of one day are one; where there is none, the history's first event takes their place.
     """
     for target in range(roles.shape[0] - NUM_PLAIN_ROLES):
-        is_awaited, num_days, day = roles[NUM_PLAIN_ROLES + target], 0, 0
+        is_awaited, num_days, day_end_us = roles[NUM_PLAIN_ROLES + target], 0, 0
         first_us = event_us[0] if len(event_us) else cutoff_us
         last_us = first_us
         for row in range(len(event_us)):
-            own_day = event_us[row] // MICROSECONDS_PER_DAY
-            if is_awaited[event_types[row]] and (not num_days or own_day != day):
-                num_days, day, last_us = num_days + 1, own_day, event_us[row]
+            # Times ascend: another day is a later one.
+            if is_awaited[event_types[row]] and (not num_days or event_us[row] >= day_end_us):
+                num_days, last_us = num_days + 1, event_us[row]
+                day_end_us = (last_us // MICROSECONDS_PER_DAY + 1) * MICROSECONDS_PER_DAY
                 first_us = last_us if num_days == 1 else first_us
         column = first_column + NUM_RETURNS * target
         told[column] = num_days
