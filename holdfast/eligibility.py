@@ -3,6 +3,8 @@
 It deliberately does not know who asks. Training draws its cutoffs by the same rule.
 """
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from jaxtyping import Bool, Int32, Int64
 from numpy import ndarray
@@ -10,6 +12,7 @@ from numpy import ndarray
 from holdfast.histories import Histories
 from holdfast.native import native
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
+from holdfast.vocabulary import Dictionary
 
 
 def find_eligible(
@@ -26,22 +29,33 @@ def find_eligible(
     Returns:
         True where training would have asked about the customer.
     """
-    known = histories.event_type.dictionary.values
-    # One row more, for codes that are in no dictionary.
-    is_activity = np.array([*(value in schema.activity for value in known), False], dtype=bool)
-    is_end = np.array([*(value in schema.ended_by for value in known), False], dtype=bool)
+    kinds = _kinds_of(histories.event_type.dictionary, schema)
     is_eligible = np.empty(histories.num_customers, dtype=bool)
     _look_back(
         histories.offsets,
         np.ascontiguousarray(histories.occurred_at_us),
         np.ascontiguousarray(histories.event_type.codes),
         as_of_us,
-        is_activity,
-        is_end,
+        kinds,
         schema.lookback_days * MICROSECONDS_PER_DAY,
         is_eligible,
     )
     return is_eligible
+
+
+_known: "WeakKeyDictionary[Dictionary, tuple[Schema, ndarray]]" = WeakKeyDictionary()
+"""What :func:`_kinds_of` said last of a dictionary; a store and most callers ask with the same one again."""
+
+
+def _kinds_of(dictionary: Dictionary, schema: Schema) -> Bool[ndarray, "2 code_plus_1"]:
+    """Return by code whether it is activity, and whether it ends a customer; codes of no word are neither."""
+    asked, kinds = _known.get(dictionary, (None, None))
+    if asked is not schema or kinds is None:
+        kinds = np.zeros((2, len(dictionary) + 1), dtype=bool)
+        for row, meant in zip(kinds, (schema.activity, schema.ended_by), strict=True):
+            row[:-1] = [value in meant for value in dictionary.values]
+        _known[dictionary] = schema, kinds
+    return kinds
 
 
 @native("is_eligible")
@@ -50,11 +64,11 @@ def _look_back(
     event_us: Int64[ndarray, " event"],
     event_type: Int32[ndarray, " event"],
     as_of_us: Int64[ndarray, " customer"],
-    is_activity: Bool[ndarray, " type"],
-    is_end: Bool[ndarray, " type"],
+    kinds: Bool[ndarray, "2 type"],
     lookback_us: int,
     is_eligible: Bool[ndarray, " customer"],
 ) -> None:
+    is_activity, is_end = kinds[0], kinds[1]
     num_types = len(is_end) - 1
     may_end = is_end.any()
     for customer in range(len(as_of_us)):
