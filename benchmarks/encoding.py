@@ -1,14 +1,16 @@
 """Encoding of one request beside its inference (``python -m benchmarks.encoding``).
 
-It deliberately re-implements nothing of serving: the server's predictor is timed as it is, with a session
-that notes how long the graph itself runs. Weights do not matter to time, so the model is not trained. Both
-parts run in the calling thread, so its processor time is taken: other work on the machine does not count.
+It deliberately re-implements nothing of serving: the request is written as a client writes it and read as the
+server does, and the server's predictor is timed as it is, with a session that notes how long the graph itself
+runs. Weights do not matter to time, so the model is not trained. All of it runs in the calling thread, so its
+processor time is taken: other work on the machine does not count.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,14 @@ from benchmarks.measuring import interleaved
 from benchmarks.prepare import data_config
 from benchmarks.results import ROOT, Figure, report
 from holdfast.encoding import EncodingSpec
+from holdfast.encoding.encode import SeenCutoffs
 from holdfast.histories import Histories, ragged_range
 from holdfast.plain import from_plain
-from holdfast.schema import MICROSECONDS_PER_DAY
-from serving.predictor import Predictor, open_session
+from holdfast.schema import MICROSECONDS_PER_DAY, Schema
+from holdfast.wire import Limits, write_request
+from serving.asking import AskedBytes
+from serving.predictor import PaddedRun, Predictor, open_session
+from serving.reading import read_together
 from training.calibration import Calibration
 from training.data_config import DataConfig
 from training.fit_encoding import fit_encoding
@@ -107,26 +113,58 @@ def build(model_name: str, folder: Path) -> tuple[Histories, EncodingSpec, Timed
     return store.histories, spec, TimedSession(open_session(path.read_bytes()))
 
 
+class TimedPredictor(Predictor):
+    """A predictor that adds up how long it makes model inputs of histories."""
+
+    seconds = 0.0
+
+    def see(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> SeenCutoffs:
+        """See them and add the time."""
+        start = time.thread_time()
+        seen = super().see(histories, as_of_us)
+        self.seconds += time.thread_time() - start
+        return seen
+
+    def padded_runs(self, seen: SeenCutoffs) -> Iterator[PaddedRun]:
+        """Pad all of them before the first is run, as the server does, and add the time."""
+        start = time.thread_time()
+        runs = list(super().padded_runs(seen))
+        self.seconds += time.thread_time() - start
+        yield from runs
+
+
+def received(request: Histories, as_of_us: int, schema: Schema) -> Histories:
+    """Return a request as the server reads it."""
+    ids = [str(customer) for customer in range(request.num_customers)]
+    data = write_request(request, ids, as_of_us=as_of_us, schema=schema).SerializeToString()
+    read = read_together([AskedBytes.parse(data, limits=Limits())], schema, limits=Limits())
+    assert not read.faults, "a customer of the store is sound"
+    return read.histories
+
+
 def measure(
     request: Histories, as_of_us: ndarray, spec: EncodingSpec, session: TimedSession, *, repeats: int
 ) -> list[Figure]:
-    """Time whole predictions and the graph's part of each; what is left is encoding and padding."""
-    predictor = Predictor(session, spec)
+    """Time whole predictions, and what of each is encoding and padding, and what is the graph."""
+    predictor = TimedPredictor(session, spec)
     predictor.warm_up()
+    encoding: list[float] = []
     inferring: list[float] = []
 
     def predict() -> float:
-        session.seconds = 0.0
+        session.seconds = predictor.seconds = 0.0
         start = time.thread_time()
         found = predictor.predict(request, as_of_us)
         elapsed = time.thread_time() - start
         assert int(found.num_used.sum()) == request.num_events, "the request is not what the figure says"
         inferring.append(session.seconds)
+        encoding.append(predictor.seconds)
         return elapsed - session.seconds
 
     predict()
     inferring.clear()
-    encoding = interleaved({"encoding": predict}, repeats=repeats)["encoding"]
+    encoding.clear()
+    beside = interleaved({"beside": predict}, repeats=repeats)["beside"]
     shares = [100 * own / graph for own, graph in zip(encoding, inferring, strict=True)]
     size = f"{request.num_customers} customers of {NUM_EVENTS} events"
     return [
@@ -140,6 +178,13 @@ def measure(
         Figure(
             name=f"encoding {size}",
             value=1000 * statistics.median(encoding),
+            unit="ms",
+            goal=None,
+            better="lower",
+        ),
+        Figure(
+            name=f"all beside the graph for {size}",
+            value=1000 * statistics.median(beside),
             unit="ms",
             goal=None,
             better="lower",
@@ -166,10 +211,12 @@ def main() -> None:
         request, as_of_us = first_events(
             histories, num_customers=NUM_CUSTOMERS, num_events=NUM_EVENTS, history_days=spec.history_days
         )
+        request = received(request, int(as_of_us.max()), spec.schema)
         figures = measure(request, as_of_us, spec, session, repeats=arguments.repeats)
     method = (
         f"medians of {arguments.repeats} predictions by the server's predictor, model {arguments.model}, "
-        "processor time of its one thread; encoding is everything but the graph: windows, features, padding"
+        "processor time of its one thread; encoding is from histories, as the server reads them, to padded "
+        "inputs; all beside the graph is that and bringing the answers together"
     )
     report("encoding", figures, method=method)
 

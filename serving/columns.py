@@ -1,4 +1,4 @@
-"""Customers of a ScoreRequest as they were sent, and their columns: :mod:`serving.wire_loops` reads them.
+"""Customers of a ScoreRequest as they were sent, and their columns: compiled loops read them.
 
 It deliberately decides nothing: what is not exactly as protobuf's own libraries write it is not plain, and
 :mod:`holdfast.wire` has the last word on it.
@@ -15,6 +15,7 @@ from numpy import ndarray
 
 from holdfast.schema import Schema
 from serving import wire_loops as loops
+from serving.row_loops import read_rows
 
 
 class NotPlainError(Exception):
@@ -106,7 +107,7 @@ class Customers:
         )
         types = np.empty(num_events, dtype=np.int32)
         is_plain = np.ones(1, dtype=np.int64)
-        loops.read_rows(
+        read_rows(
             self.data,
             self.bounds,
             loops.PART_OF_TAG,

@@ -3,7 +3,7 @@
 It deliberately knows lengths alone: neither requests nor their events, nor how long a run takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,21 +24,34 @@ DEFAULT_MERGE_EVENTS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """Customers that go through the graph together.
+class Runs:
+    """Customers in the order in which they go through the graph, some of them together.
 
     Attributes:
-        segments: Their segments of the encoding.
-        length: What their events are padded to.
+        segments: Their segments of the encoding, run after run.
+        widths: What each one's events are padded to: one length per run.
+        sizes: How many customers each run has.
     """
 
-    segments: Int64[ndarray, " batch"]
-    length: int
+    segments: Int64[ndarray, " segment"]
+    widths: Int64[ndarray, " segment"]
+    sizes: Sequence[int]
 
-    @property
-    def padded_events(self) -> int:
-        """What the run computes."""
-        return len(self.segments) * self.length
+    def parts(self, *, most_padded: int) -> "Iterator[Runs]":
+        """Yield them a few runs at a time: no more padded events than these, but for a single run."""
+        if int(self.widths.sum()) <= most_padded:
+            yield self
+            return
+        start, row, padded = 0, 0, 0
+        sizes: list[int] = []
+        for size in self.sizes:
+            own = size * int(self.widths[row])
+            if sizes and padded + own > most_padded:
+                yield Runs(segments=self.segments[start:row], widths=self.widths[start:row], sizes=sizes)
+                start, padded, sizes = row, 0, []
+            sizes.append(size)
+            row, padded = row + size, padded + own
+        yield Runs(segments=self.segments[start:], widths=self.widths[start:], sizes=sizes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +89,7 @@ class RunPlan:
         """Return how many customers of a padded length a run takes."""
         return _capacity(length, self.budget_events)
 
-    def runs(self, lengths: Int64[ndarray, " segment"]) -> Sequence[Run]:
+    def runs(self, lengths: Int64[ndarray, " segment"]) -> Runs:
         """Form runs of some segments, the longest first.
 
         Args:
@@ -85,20 +98,18 @@ class RunPlan:
         Returns:
             Every segment in exactly one run.
         """
-        if not len(lengths):
-            return []
-        if len(lengths) == 1:
-            return [Run(segments=np.zeros(1, dtype=np.int64), length=self.padded_length(int(lengths[0])))]
-        formed = np.zeros((3, len(lengths)), dtype=np.int64)
+        num = len(lengths)
+        if num == 1:
+            widths = np.array([self.padded_length(int(lengths[0]))])
+            return Runs(segments=np.zeros(1, dtype=np.int64), widths=widths, sizes=[1])
+        formed = np.zeros((3, num), dtype=np.int64)
         _form_runs(lengths, self._place, self.lengths, self.budget_events, self.merge_events, formed)
-        order, (ends, padded) = formed[_ORDER], formed[_ENDS:].tolist()
-        runs, first = [], 0
-        for end, length in zip(ends, padded, strict=True):
-            if end == 0:
-                break
-            runs.append(Run(segments=order[first:end], length=length))
-            first = end
-        return runs
+        num_runs = np.count_nonzero(formed[_SIZES])
+        return Runs(segments=formed[_ORDER], widths=formed[_WIDTHS], sizes=formed[_SIZES, :num_runs].tolist())
+
+
+_ORDER, _WIDTHS, _SIZES = range(3)
+"""Of runs: the segments, run after run; what each is padded to; how many each run has, then zeros."""
 
 
 @inner
@@ -120,8 +131,8 @@ def _form_runs(
     merge_events: int,
     formed: Int64[ndarray, "3 segment"],
 ) -> None:
-    """Write the runs; what they are told in is zeros at first."""
-    order, ends, padded = formed[_ORDER], formed[_ENDS], formed[_PADDED]
+    """Write the runs into what is zeros at first."""
+    order, widths, sizes = formed[_ORDER], formed[_WIDTHS], formed[_SIZES]
     # A counting sort, the longest first: it keeps the order of those of one padded length.
     starts = np.zeros(len(lengths) + 1, dtype=np.int64)
     for segment in range(len(num_events)):
@@ -133,25 +144,23 @@ def _form_runs(
         rank = len(lengths) - 1 - place_of[min(num_events[segment], len(place_of) - 1)]
         order[free[rank]] = segment
         free[rank] += 1
-    num, first, length = 0, 0, 1
+    # The run that is being formed: its first place, how far it goes, and what it is padded to.
+    num, first, last, length = 0, 0, 0, 1
     for rank in range(len(lengths)):
-        start, end, size = starts[rank], starts[rank + 1], lengths[len(lengths) - 1 - rank]
-        if start == end:
+        end, size = starts[rank + 1], lengths[len(lengths) - 1 - rank]
+        if last == end:
             continue
         fits = end - first <= _capacity(length, budget_events)
-        if first < start and fits and (end - start) * (length - size) <= merge_events:
-            continue
-        if first < start:
-            ends[num], padded[num] = start, length
-            num += 1
-        first, length = start, size
+        if first == last or not (fits and (end - last) * (length - size) <= merge_events):
+            num += first < last
+            first, length = last, size
         capacity = _capacity(length, budget_events)
-        while end - first > capacity:
-            first += capacity
-            ends[num], padded[num] = first, length
-            num += 1
-    if first < len(order):
-        ends[num], padded[num] = len(order), length
+        for place in range(last, end):
+            if place - first == capacity:
+                num, first = num + 1, place
+            widths[place] = length
+            sizes[num] += 1
+        last = end
 
 
 def length_grid(max_events: int) -> Int64[ndarray, " length"]:

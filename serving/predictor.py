@@ -20,7 +20,7 @@ from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES
 from serving.outputs import RowsOf
-from serving.plan import Run, RunPlan
+from serving.plan import RunPlan
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -191,16 +191,18 @@ class Predictor:
 
     def padded_runs(self, seen: SeenCutoffs) -> Iterator[PaddedRun]:
         """Yield the runs of everybody, the events of several of them encoded in one go."""
-        waiting: list[Run] = []
-        padded_events = 0
-        for run in self.plan.runs(seen.lengths):
-            if waiting and padded_events + run.padded_events > MAX_PADDED_TOGETHER:
-                yield from _padded(seen, waiting)
-                waiting, padded_events = [], 0
-            waiting.append(run)
-            padded_events += run.padded_events
-        if waiting:
-            yield from _padded(seen, waiting)
+        for runs in self.plan.runs(seen.lengths).parts(most_padded=MAX_PADDED_TOGETHER):
+            padded, num_unknown = pad_seen(seen, runs.segments, runs.widths, sizes=runs.sizes)
+            start = 0
+            for num, inputs in zip(runs.sizes, padded, strict=True):
+                rows = slice(start, start + num)
+                yield PaddedRun(
+                    segments=runs.segments[rows],
+                    inputs=inputs,
+                    length=int(runs.widths[start]),
+                    num_unknown=num_unknown[rows],
+                )
+                start = rows.stop
 
     def run(self, run: PaddedRun, names: Sequence[str]) -> Mapping[str, Shaped[ndarray, "batch ..."]]:
         """Send some customers through the graph.
@@ -236,17 +238,6 @@ class Predictor:
         for length in self.plan.lengths.tolist()[::-1]:
             for num in {self.plan.capacity(length), 1}:
                 self.run_blank(num=num, length=length)
-
-
-def _padded(seen: SeenCutoffs, runs: Sequence[Run]) -> Iterator[PaddedRun]:
-    padded, num_unknown = pad_seen(seen, [run.segments for run in runs], lengths=[run.length for run in runs])
-    start = 0
-    for run, inputs in zip(runs, padded, strict=True):
-        end = start + len(run.segments)
-        yield PaddedRun(
-            segments=run.segments, inputs=inputs, length=run.length, num_unknown=num_unknown[start:end]
-        )
-        start = end
 
 
 def spread(

@@ -37,30 +37,30 @@ def pad(encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int) ->
 
 
 def pad_seen(
-    seen: SeenCutoffs, runs: Sequence[Int64[ndarray, " _"]], *, lengths: Sequence[int]
+    seen: SeenCutoffs,
+    segments: Int64[ndarray, " taken"],
+    widths: Int64[ndarray, " taken"],
+    *,
+    sizes: Sequence[int],
 ) -> tuple[Sequence[Mapping[str, ndarray]], Int64[ndarray, " taken"]]:
     """Return the inputs of several runs of the graph: events are encoded where a tensor needs them.
 
     Args:
         seen: Model inputs with one readout per segment.
-        runs: The segments of every run, in order.
-        lengths: What the events of each run are padded to.
+        segments: The segments of every run, run after run.
+        widths: What the events of each are padded to; the same within a run.
+        sizes: How many segments every run has.
 
     Returns:
         What :func:`pad` gives for each run, all of them in the same memory; and how many events of every
         segment, run after run, have a value that training never saw.
     """
-    if len(runs) == 1:
-        segments, widths = runs[0], np.full(len(runs[0]), lengths[0], dtype=np.int64)
-    else:
-        segments = np.concatenate(runs)
-        widths = np.repeat(np.array(lengths, dtype=np.int64), [len(run) for run in runs])
     events = seen.encode_segments(segments, widths)
     ids, values, days = events.ids, events.values, events.days
     readouts = {name: getattr(seen, name).take(segments, axis=0) for name in READOUT_INPUTS}
     padded, row, place = [], 0, 0
-    for run, length in zip(runs, lengths, strict=True):
-        num = len(run)
+    for num in sizes:
+        length = int(widths[row])
         rows, places = slice(row, row + num), slice(place, place + num * length)
         inputs = {
             "event_ids": ids[places].reshape(num, length, -1),

@@ -3,11 +3,22 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import random_histories
-from holdfast.histories import prefix_sum, ragged_range, search_sorted
+from holdfast.histories import (
+    Block,
+    CodedBlock,
+    CodedColumn,
+    prefix_sum,
+    ragged_range,
+    search_sorted,
+    stacked_codes,
+    stacked_values,
+)
+from holdfast.vocabulary import Dictionary
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 9)), max_size=20))
@@ -88,3 +99,32 @@ def test_take_gathers_customers_in_any_order_and_repeatedly() -> None:
             fresh.numeric["age"][fresh.offsets[position] : fresh.offsets[position + 1]],
             versions.numeric["age"][versions.offsets[customer] : versions.offsets[customer + 1]],
         )
+
+
+def test_columns_of_a_block_are_what_they_are_alone_and_are_not_copied() -> None:
+    """Asked for in the order that they have; in any other they are brought together as others are."""
+    block = Block(("a", "b"), np.arange(6, dtype=np.float32).reshape(2, 3))
+    assert {name: values.tolist() for name, values in block.items()} == {"a": [0, 1, 2], "b": [3, 4, 5]}
+    assert len(block) == 2
+    assert stacked_values(block, ("a", "b"), num=3) is block.rows
+    for columns in (block, dict(block)):
+        np.testing.assert_array_equal(stacked_values(columns, ("b",), num=3), [[3, 4, 5]])
+        np.testing.assert_array_equal(stacked_values(columns, ("b", "a"), num=3), [[3, 4, 5], [0, 1, 2]])
+    with pytest.raises(KeyError, match="c"):
+        block["c"]
+
+
+def test_coded_columns_of_a_block_keep_their_dictionaries() -> None:
+    """In whatever order they are asked for."""
+    words = Dictionary(("x", "y")), Dictionary(("z",))
+    block = CodedBlock(Block(("a", "b"), np.array([[0, 1], [0, -1]], dtype=np.int32)), words)
+    assert [(name, one.codes.tolist(), one.dictionary) for name, one in block.items()] == [
+        ("a", [0, 1], words[0]),
+        ("b", [0, -1], words[1]),
+    ]
+    assert len(block) == 2
+    assert stacked_codes(block, ("a", "b"), num=2)[0] is block.codes.rows
+    plain = {name: CodedColumn(codes=one.codes, dictionary=one.dictionary) for name, one in block.items()}
+    for columns in (block, plain):
+        codes, dictionaries = stacked_codes(columns, ("b", "a"), num=2)
+        assert (codes.tolist(), dictionaries) == ([[0, -1], [0, 1]], words[::-1])

@@ -5,7 +5,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.plan import MAX_BATCH, RunPlan, length_grid
+from serving.plan import MAX_BATCH, RunPlan, Runs, length_grid
+
+
+def formed(runs: Runs) -> list[tuple[int, list[int]]]:
+    """Return padded length and segments of every run."""
+    found, start = [], 0
+    for size in runs.sizes:
+        [width] = set(runs.widths[start : start + size].tolist())
+        found.append((width, runs.segments[start : start + size].tolist()))
+        start += size
+    assert start == len(runs.segments)
+    return found
+
 
 LENGTHS = st.lists(st.integers(0, 256), max_size=120)
 
@@ -27,13 +39,13 @@ def test_everybody_is_in_one_run_that_holds_its_events(lengths: list[int], budge
     """Nobody is lost, asked twice or cut, and a run keeps the budget unless one customer alone exceeds it."""
     plan = RunPlan(max_events=256, budget_events=budget, merge_events=merge)
     events = np.array(lengths, dtype=np.int64)
-    runs = plan.runs(events)
-    assert sorted(segment for run in runs for segment in run.segments.tolist()) == list(range(len(lengths)))
-    for run in runs:
-        assert run.length in plan.lengths
-        assert (events[run.segments] <= run.length).all()
-        assert len(run.segments) <= MAX_BATCH
-        assert run.padded_events <= budget or len(run.segments) == 1
+    runs = formed(plan.runs(events))
+    assert sorted(segment for _, segments in runs for segment in segments) == list(range(len(lengths)))
+    for length, segments in runs:
+        assert length in plan.lengths
+        assert (events[segments] <= length).all()
+        assert 1 <= len(segments) <= MAX_BATCH
+        assert len(segments) * length <= budget or len(segments) == 1
 
 
 @given(lengths=LENGTHS)
@@ -41,20 +53,24 @@ def test_without_merging_a_run_holds_one_padded_length(lengths: list[int]) -> No
     """Nobody is padded further than to the next length of the grid."""
     plan = RunPlan(max_events=256, merge_events=0)
     events = np.array(lengths, dtype=np.int64)
-    for run in plan.runs(events):
-        assert {plan.padded_length(num) for num in events[run.segments].tolist()} == {run.length}
+    for length, segments in formed(plan.runs(events)):
+        assert {plan.padded_length(num) for num in events[segments].tolist()} == {length}
+
+
+@given(lengths=LENGTHS, most_padded=st.integers(1, 2_000))
+def test_parts_of_runs_are_the_same_runs_a_few_at_a_time(lengths: list[int], most_padded: int) -> None:
+    """No run is cut, and a part holds no more unless one run alone does."""
+    runs = RunPlan(max_events=256, budget_events=300).runs(np.array(lengths, dtype=np.int64))
+    parts = list(runs.parts(most_padded=most_padded))
+    assert [run for part in parts for run in formed(part)] == formed(runs)
+    for part in parts:
+        assert int(part.widths.sum()) <= most_padded or len(part.sizes) == 1
 
 
 def test_a_few_shorter_customers_join_a_run_of_longer_ones() -> None:
     """Where a run less is worth the padding, and only then."""
     events = np.array([32, 24, 30, 8])
-    shapes = {
-        merge: [
-            (run.length, run.segments.tolist())
-            for run in RunPlan(max_events=64, merge_events=merge).runs(events)
-        ]
-        for merge in (7, 8, 40)
-    }
+    shapes = {merge: formed(RunPlan(max_events=64, merge_events=merge).runs(events)) for merge in (7, 8, 40)}
     assert shapes[7] == [(32, [0, 2]), (24, [1]), (8, [3])]
     assert shapes[8] == [(32, [0, 2, 1]), (8, [3])]
     assert shapes[40] == [(32, [0, 2, 1, 3])]
@@ -64,11 +80,10 @@ def test_a_customer_alone_takes_the_short_way_to_the_same_run() -> None:
     """One customer is the commonest request; its run is that of the general way."""
     plan = RunPlan(max_events=256)
     for num_events in (0, 1, 8, 9, 255, 256):
-        [run] = plan.runs(np.array([num_events]))
-        [general, _] = plan.runs(np.array([num_events, 0])) if num_events > 200 else [None, None]
-        assert run.segments.tolist() == [0]
-        assert run.length == plan.padded_length(num_events)
-        assert general is None or general.length == run.length
+        alone = formed(plan.runs(np.array([num_events])))
+        assert alone == [(plan.padded_length(num_events), [0])]
+        if num_events > 200:
+            assert formed(plan.runs(np.array([num_events, 0])))[:1] == alone
 
 
 @pytest.mark.parametrize(("num_events", "padded"), [(0, 8), (8, 8), (9, 16), (130, 136), (10_000, 256)])

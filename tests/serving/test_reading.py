@@ -18,7 +18,7 @@ from holdfast.v1 import scoring_pb2 as pb
 from holdfast.vocabulary import Dictionary
 from holdfast.wire import Limits, Received, read_customers, write_request
 from serving.asking import AskedBytes
-from serving.reading import Read, read_together
+from serving.reading import MOST_REMEMBERED, Read, dictionary_of, read_together
 
 SCHEMA = small_schema()
 LIMITS = Limits(max_events_per_customer=50, max_events=200)
@@ -310,3 +310,14 @@ def test_whatever_is_sent_is_read_as_the_plain_way_reads_it(
             read(data)
     else:
         assert_plain(read(data), expected)
+
+
+def test_words_of_an_earlier_request_are_known_and_very_many_are_not_kept() -> None:
+    """Whose ids are known already, need not be looked up; what a caller makes up must not fill the memory."""
+    assert dictionary_of(("a", "b")) is dictionary_of(("a", "b"))
+    assert dictionary_of(("a", "b")) is not dictionary_of(("b", "a"))
+    long = ("x" * MOST_REMEMBERED,)
+    many = tuple(str(number) for number in range(MOST_REMEMBERED))
+    for words in (long, many):
+        assert dictionary_of(words) is not dictionary_of(words)
+        assert dictionary_of(words).values == words

@@ -26,7 +26,7 @@ from holdfast.errors import ArtifactError, RunError, SchemaMismatchError
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
 from holdfast.wire import Limits, write_request
-from serving import entry_loops, wire_loops
+from serving import entry_loops, row_loops, wire_loops
 from serving import server as server_module
 from serving.artifact import Artifact
 from serving.rehearsing import rehearse
@@ -92,10 +92,10 @@ async def test_an_artifact_that_is_refused_never_says_serving(server: ScoringSer
 
 def test_what_is_compiled_is_compiled_before_the_first_request(artifact_folder: Path) -> None:
     """A request is read and an answer written before anybody can ask."""
-    for loop in (wire_loops.outline, wire_loops.read_rows, entry_loops.write_entries):
+    for loop in (wire_loops.outline, row_loops.read_rows, entry_loops.write_entries):
         loop._run = None
     prepared = prepare(Settings(artifact=artifact_folder, threads=1, budget_events=64))
-    for loop in (wire_loops.outline, wire_loops.read_rows, entry_loops.write_entries):
+    for loop in (wire_loops.outline, row_loops.read_rows, entry_loops.write_entries):
         assert loop._run is not None
     answer = pb.ScoreResponse.FromString(rehearse(prepared.artifact, limits=Limits()))
     assert [one.customer_id for one in answer.customers] == ["first", "second"]

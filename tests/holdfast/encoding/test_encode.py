@@ -196,14 +196,15 @@ def test_events_encoded_where_they_are_needed_have_the_same_bits(length: int) ->
     cutoffs = Cutoffs.one_each(np.arange(4), START_US + np.array([310, 320, 600, 315]) * DAY)
     whole, seen = encode(histories, cutoffs, spec), see(histories, cutoffs, spec)
     runs = [np.array([3, 1]), np.array([0, 2])]
-    padded, num_unknown = pad_seen(seen, runs, lengths=[8, 24])
+    segments = np.concatenate(runs)
+    padded, num_unknown = pad_seen(seen, segments, np.array([8, 8, 24, 24]), sizes=[2, 2])
     for run, inputs, width in zip(runs, padded, [8, 24], strict=True):
         assert list(inputs) == list(INPUT_NAMES)
         assert_same_bits(dict(pad(whole, run, length=width)), dict(inputs))
-    together = seen.encode_segments(np.concatenate(runs), seen.lengths[np.concatenate(runs)])
+    together = seen.encode_segments(segments, seen.lengths[segments])
     np.testing.assert_array_equal(num_unknown, together.num_unknown)
     with pytest.raises(AssertionError, match="never cut a history"):
-        pad_seen(seen, [np.array([2])], lengths=[int(seen.lengths[2]) - 1])
+        pad_seen(seen, np.array([2]), seen.lengths[2:3] - 1, sizes=[1])
 
 
 def test_a_shared_segment_begins_with_the_last_cutoffs_history() -> None:
