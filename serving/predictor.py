@@ -191,7 +191,8 @@ class Predictor:
 
     def padded_runs(self, seen: SeenCutoffs) -> Iterator[PaddedRun]:
         """Yield the runs of everybody, the events of several of them encoded in one go."""
-        for runs in self.plan.runs(seen.lengths).parts(most_padded=MAX_PADDED_TOGETHER):
+        # With one cutoff each, a segment's events are those of its history.
+        for runs in self.plan.runs(seen.num_used).parts(most_padded=MAX_PADDED_TOGETHER):
             padded, num_unknown = pad_seen(seen, runs.segments, runs.widths, sizes=runs.sizes)
             start = 0
             for num, inputs in zip(runs.sizes, padded, strict=True):
