@@ -57,7 +57,8 @@ def read_rows(
     _write_offsets(counts[0], offsets)
     _write_offsets(counts[1], version_offsets)
     _read_times(data, spans[TIMES], offsets, times)
-    valid_from[:] = ALWAYS_US
+    for version in range(len(valid_from)):
+        valid_from[version] = ALWAYS_US
     _read_times(data, spans[VALID_FROM], version_offsets, valid_from)
     for customer in range(spans.shape[1]):
         # Every event has a type: nothing sent is as many as no events.
@@ -123,12 +124,16 @@ def _read_columns(
     is_plain: Int64[ndarray, "1"],
 ) -> None:
     """Write the fields, or the attributes, of all customers, as they are sent."""
-    codes[:] = MISSING_CODE
-    values[:] = np.nan
     num_coded = codes.shape[0]
+    for row in range(codes.shape[1]):
+        for column in range(num_coded):
+            codes[column, row] = MISSING_CODE
+        for column in range(values.shape[0]):
+            values[column, row] = np.nan
     is_given = np.empty(len(name_ends), dtype=np.bool_)
     for customer in range(bounds.shape[1]):
-        is_given[:] = False
+        for column in range(len(name_ends)):
+            is_given[column] = False
         place, number = bounds[0, customer], 0
         first, last = offsets[customer], offsets[customer + 1]
         while number < counts[customer]:

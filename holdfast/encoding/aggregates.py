@@ -39,6 +39,7 @@ def write_aggregates(
     roles: Int64[ndarray, "role code"],
     num_types: int,
     num_last: int,
+    max_events: int,
     quanta: Float64[ndarray, " field"],
     history_days: int,
     raw: Float64[ndarray, "readout feature"],
@@ -55,6 +56,7 @@ def write_aggregates(
         roles: Of every code of an event type; see :data:`NUM_PLAIN_ROLES`.
         num_types: How many types are counted one by one.
         num_last: How many of the last types are given.
+        max_events: Most events of a history.
         quanta: By field, the unit of its sums.
         history_days: Recency where there is no event.
         raw: NaN where a value is missing.
@@ -65,17 +67,26 @@ def write_aggregates(
     last_field = NUM_RHYTHM + num_windows * num_summed + num_types
     # Types that are not counted share one place more, which nobody reads.
     counts = np.zeros(num_types + 1, dtype=np.int64)
-    units = np.empty((bounds[0] - bounds[-1]).max() if len(cutoff_us) else 0, dtype=np.int64)
+    units = np.empty(max_events, dtype=np.int64)
     for readout in range(len(cutoff_us)):
         start, end, told = bounds[-1, readout], bounds[0, readout], raw[readout]
-        own_us, own_types, begins = event_us[start:end], event_types[start:end], bounds[1:, readout] - start
+        own_us, own_types, begins = event_us[start:end], event_types[start:end], bounds[1:, readout]
         _write_rhythm(own_us, cutoff_us[readout], history_days, told)
         _write_counts(
-            own_us, own_types, cutoff_us[readout], begins, roles[LINE], num_summed, history_days, counts, told
+            own_us,
+            own_types,
+            cutoff_us[readout],
+            start,
+            begins,
+            roles[LINE],
+            num_summed,
+            history_days,
+            counts,
+            told,
         )
         for field in range(num_fields):
             values, column = numeric[field, start:end], NUM_RHYTHM + 1 + num_types + field
-            _write_sums(values, quanta[field], begins, units, column, num_summed, told)
+            _write_sums(values, quanta[field], start, begins, units, column, num_summed, told)
             told[last_field + field] = values[-1] if len(values) else np.nan
         _write_returns(own_us, own_types, cutoff_us[readout], roles, last_field + num_fields, told)
         for place in range(num_last):
@@ -123,6 +134,7 @@ def _write_counts(
     event_us: Int64[ndarray, " event"],
     event_types: Int32[ndarray, " event"],
     cutoff_us: int,
+    start: int,
     begins: Int64[ndarray, " window"],
     lines: Int64[ndarray, " code"],
     num_summed: int,
@@ -133,11 +145,13 @@ def _write_counts(
     """Write counts over windows and the types' ages: a history is walked once, from its newest event."""
     num_types = len(counts) - 1
     first_age = NUM_RHYTHM + len(begins) * num_summed
-    counts[:] = 0
-    told[first_age : first_age + num_types] = history_days
+    for line in range(num_types + 1):
+        counts[line] = 0
+    for line in range(num_types):
+        told[first_age + line] = history_days
     row = len(event_us)
     for window in range(len(begins)):
-        while row > begins[window]:
+        while row > begins[window] - start:
             row -= 1
             line = lines[event_types[row]]
             if line < num_types and not counts[line]:
@@ -153,6 +167,7 @@ def _write_counts(
 def _write_sums(
     values: Float32[ndarray, " event"],
     quantum: float,
+    start: int,
     begins: Int64[ndarray, " window"],
     units: Int64[ndarray, " at_least_event"],
     column: int,
@@ -170,7 +185,8 @@ def _write_sums(
     for event in range(len(values)):
         total, units[event] = total + units[event], total
     for window in range(len(begins)):
-        before = units[begins[window]] if begins[window] < len(values) else total
+        begin = begins[window] - start
+        before = units[begin] if begin < len(values) else total
         told[column + window * step] = (total - before) * quantum
 
 

@@ -151,9 +151,10 @@ def _write_events(
         _write_ids(event_types, codes, tables, table_ends, starts, ends, widths, ids, num_unknown)
         _write_values(time_us, numeric, starts, ends, widths, means, stds, values)
         _write_times(time_us, starts, ends, widths, origin_us, hours, days_of_cycle, values, days)
+        _write_padding(starts, ends, widths, ids, values, days)
 
 
-@native("ids", "num_unknown")
+@inner
 def _write_ids(
     event_types: Int32[ndarray, " event"],
     codes: Int32[ndarray, "field event"],
@@ -175,8 +176,18 @@ def _write_ids(
             _write_column(event_types, table, starts, ends, widths, ids[:, column], is_unknown)
     first = 0
     for stretch in range(len(starts)):
-        num_unknown[stretch] = is_unknown[first : first + widths[stretch]].sum()
+        num_unknown[stretch] = 0
+        for place in range(first, first + widths[stretch]):
+            num_unknown[stretch] += is_unknown[place]
         first += widths[stretch]
+
+
+@inner
+def _longest(widths: Int64[ndarray, " stretch"]) -> int:
+    longest = 0
+    for stretch in range(len(widths)):
+        longest = max(longest, widths[stretch])
+    return longest
 
 
 @inner
@@ -193,20 +204,16 @@ def _write_column(
     first = 0
     for stretch in range(len(starts)):
         start, num, width = starts[stretch], ends[stretch] - starts[stretch], widths[stretch]
-        own, found, is_new = (
-            codes[start : start + num],
-            ids[first : first + width],
-            is_unknown[first : first + num],
-        )
+        own, found = codes[start : start + num], ids[first : first + width]
+        is_new = is_unknown[first : first + num]
         for event in range(num):
             # The id of a missing value stands last in the table: it is not unknown, but has the same id.
             found[event] = table[own[event] if own[event] >= 0 else len(table) - 1]
             is_new[event] |= own[event] >= 0 and found[event] == UNKNOWN_ID
-        found[num:] = PADDING_ID
         first += width
 
 
-@native("values", "days")
+@inner
 def _write_times(
     time_us: Int64[ndarray, " event"],
     starts: Int64[ndarray, " stretch"],
@@ -220,28 +227,23 @@ def _write_times(
 ) -> None:
     """Write the calendar into the last columns of the values, and days."""
     calendar = values.shape[1] - CALENDAR_SIZE
-    longest = widths.max() if len(widths) else 0
+    longest = _longest(widths)
     hour, day = np.empty(longest, dtype=np.int64), np.empty(longest, dtype=np.int64)
     first = 0
     for stretch in range(len(starts)):
         start, num = starts[stretch], ends[stretch] - starts[stretch]
+        own, found, found_days = time_us[start : start + num], values[first:], days[first:]
         # One thing after the other, so that the compiler takes several events at once.
-        own, found, found_days = (
-            time_us[start : start + num],
-            values[first : first + num],
-            days[first : first + num],
-        )
         for event in range(num):
             found_days[event] = days_between(origin_us, own[event])
         for event in range(num):
             hour[event], day[event] = in_calendar(own[event])
         for event in range(num):
             write_calendar(hours, days_of_cycle, hour[event], day[event], found, event, calendar)
-        days[first + num : first + widths[stretch]] = 0.0
         first += widths[stretch]
 
 
-@native("values")
+@inner
 def _write_values(
     time_us: Int64[ndarray, " event"],
     numeric: Float32[ndarray, "field event"],
@@ -252,32 +254,51 @@ def _write_values(
     stds: Float64[ndarray, " field_plus_1"],
     values: Float32[ndarray, "place value_column"],
 ) -> None:
-    """Write scaled values, then the scaled gap, each with a flag of what is missing; zeros elsewhere."""
-    longest = widths.max() if len(widths) else 0
+    """Write scaled values, then the scaled gap, each with a flag of what is missing."""
+    longest = _longest(widths)
     line, scaled = np.empty(longest), np.empty(longest, dtype=np.float32)
     first, gap = 0, len(numeric)
     for stretch in range(len(starts)):
         start, num = starts[stretch], ends[stretch] - starts[stretch]
-        values[first + num : first + widths[stretch], :] = 0.0
         for column in range(gap + 1):
             if column < gap:
-                line[:num] = numeric[column, start : start + num]
+                own = numeric[column, start : start + num]
+                for event in range(num):
+                    line[event] = own[event]
             else:
-                own = time_us[start : start + num]
-                # What lies before a stretch is not known.
-                line[:1] = np.nan
+                times = time_us[start : start + num]
                 for event in range(1, num):
-                    line[event] = days_between(own[event - 1], own[event])
-            # Each step for all events, so that the compiler takes several at once.
-            found, is_missing = (
-                values[first : first + num, 2 * column],
-                values[first : first + num, 2 * column + 1],
-            )
+                    line[event] = days_between(times[event - 1], times[event])
+                if num:
+                    # What lies before a stretch is not known.
+                    line[0] = np.nan
+            found, is_missing = values[first:, 2 * column], values[first:, 2 * column + 1]
             mean, std = means[column], stds[column]
+            # Each step for all events, so that the compiler takes several at once.
             for event in range(num):
                 scaled[event] = standardised(log_of(line[event]), mean, std)
             for event in range(num):
                 found[event] = scaled[event]
             for event in range(num):
                 is_missing[event] = np.isnan(line[event])
+        first += widths[stretch]
+
+
+@inner
+def _write_padding(
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
+    ids: Int64[ndarray, "place id_column"],
+    values: Float32[ndarray, "place value_column"],
+    days: Float32[ndarray, " place"],
+) -> None:
+    first = 0
+    for stretch in range(len(starts)):
+        for place in range(first + ends[stretch] - starts[stretch], first + widths[stretch]):
+            days[place] = 0.0
+            for column in range(ids.shape[1]):
+                ids[place, column] = PADDING_ID
+            for column in range(values.shape[1]):
+                values[place, column] = 0.0
         first += widths[stretch]

@@ -191,6 +191,7 @@ def _tell(
         roles,
         num_types,
         num_last,
+        max_events,
         quanta,
         spans_days[-1],
         raw,
