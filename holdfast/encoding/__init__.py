@@ -3,12 +3,13 @@
 It deliberately does not know who calls it: training with a million rows and the server with
 one request take the same path, and no other code turns events into model inputs.
 
-    windows   which events a cutoff sees
-    events    what the model is told about one event
-    readouts  what it is told about a cutoff: recency, tenure, windowed sums
-    encode    the three together, every event once; or what cutoffs are told alone
-    padding   segments to rectangular tensors, by name
-    spec      everything fitted on training history, as plain JSON
+    windows     which events a cutoff sees
+    events      what the model is told about one event
+    readouts    what it is told about a cutoff: its history, attributes, the calendar
+    aggregates  a history in numbers: recency, tenure, windowed sums, returns
+    encode      events and cutoffs together, every event once; or what cutoffs are told alone
+    padding     segments to rectangular tensors, by name
+    spec        everything fitted on training history, as plain JSON
 """
 
 from holdfast.encoding.encode import encode, encode_readouts, see

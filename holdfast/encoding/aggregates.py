@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
-from holdfast.native import inner, native
+from holdfast.native import inner
 from holdfast.schema import MICROSECONDS_PER_DAY
 from holdfast.vocabulary import PADDING_ID
 
@@ -29,7 +29,7 @@ ID, LINE, NUM_PLAIN_ROLES = 0, 1, 2
 the last for those that are not counted; then, by target that awaits silence, whether it ends that."""
 
 
-@native("raw", "ids")
+@inner
 def write_aggregates(
     event_us: Int64[ndarray, " event"],
     event_types: Int32[ndarray, " event"],

@@ -14,7 +14,7 @@ from holdfast.encoding.scaling import day_table, hour_table, scale, write_times
 from holdfast.encoding.spec import CALENDAR_SIZE, EncodingSpec
 from holdfast.encoding.windows import NUM_COUNTS, Cutoffs, find_windows
 from holdfast.histories import Histories, stacked_codes, stacked_values
-from holdfast.native import native
+from holdfast.native import inner, native
 from holdfast.vocabulary import FIRST_REAL_ID, MISSING_CODE
 
 RHYTHM_NAMES = (
@@ -216,7 +216,7 @@ def _tell(
     write_times(cutoff_us, origin_us, hours, days_of_cycle, calendar, days)
 
 
-@native("raw", "ids")
+@inner
 def _write_attributes(
     version_offsets: Int64[ndarray, " customer_plus_1"],
     valid_from_us: Int64[ndarray, " version"],
