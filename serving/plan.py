@@ -20,7 +20,7 @@ MAX_BATCH = 64
 """Most customers of a run: batches beyond it are no faster, and every shape more is memory."""
 
 DEFAULT_BUDGET_EVENTS = 1_024
-DEFAULT_MERGE_EVENTS = 24
+DEFAULT_MERGE_EVENTS = 96
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +62,7 @@ class RunPlan:
     Attributes:
         max_events: Most events that an encoded history has.
         budget_events: Padded events of a run; a single customer may exceed it.
-        merge_events: Padding that is worth a run less: customers of a shorter padded length join a
-            run of longer ones as long as that pads no more events than this.
+        merge_events: Padding that is worth a run less: what a run costs beside its padded events, in those.
         lengths: The ascending lengths that histories are padded to; the last one holds them all.
     """
 
@@ -109,6 +108,8 @@ class RunPlan:
         return Runs(segments=formed[_ORDER], widths=formed[_WIDTHS], sizes=formed[_SIZES, :num_runs].tolist())
 
 
+_MOST_COST = np.iinfo(np.int64).max
+
 _ORDER, _WIDTHS, _SIZES = range(3)
 """Of runs: the segments, run after run; what each is padded to; how many each run has, then zeros."""
 
@@ -117,10 +118,6 @@ _ORDER, _WIDTHS, _SIZES = range(3)
 def _capacity(length: int, budget_events: int) -> int:
     """Return how many customers of a padded length a run takes."""
     return max(1, min(MAX_BATCH, budget_events // length))
-
-
-_ORDER, _ENDS, _PADDED = range(3)
-"""Of runs: the segments, run after run; where in them each run ends, 0 behind the last; its padded length."""
 
 
 @native("formed")
@@ -132,36 +129,40 @@ def _form_runs(
     merge_events: int,
     formed: Int64[ndarray, "3 segment"],
 ) -> None:
-    """Write the runs into what is zeros at first."""
+    """Write the runs into what is zeros at first: of all ways to cut the segments' order, the cheapest."""
     order, widths, sizes = formed[_ORDER], formed[_WIDTHS], formed[_SIZES]
+    num = len(num_events)
     # A counting sort, the longest first: it keeps the order of those of one padded length.
-    starts = np.zeros(len(lengths) + 1, dtype=np.int64)
-    for segment in range(len(num_events)):
-        starts[len(lengths) - place_of[min(num_events[segment], len(place_of) - 1)]] += 1
+    free = np.zeros(len(lengths) + 1, dtype=np.int64)
+    for segment in range(num):
+        free[len(lengths) - place_of[min(num_events[segment], len(place_of) - 1)]] += 1
     for rank in range(len(lengths)):
-        starts[rank + 1] += starts[rank]
-    free = starts.copy()
-    for segment in range(len(num_events)):
-        rank = len(lengths) - 1 - place_of[min(num_events[segment], len(place_of) - 1)]
+        free[rank + 1] += free[rank]
+    for segment in range(num):
+        place = place_of[min(num_events[segment], len(place_of) - 1)]
+        rank = len(lengths) - 1 - place
         order[free[rank]] = segment
+        widths[free[rank]] = lengths[place]
         free[rank] += 1
-    # The run that is being formed: its first place, how far it goes, and what it is padded to.
-    num, first, last, length = 0, 0, 0, 1
-    for rank in range(len(lengths)):
-        end, size = starts[rank + 1], lengths[len(lengths) - 1 - rank]
-        if last == end:
-            continue
-        fits = end - first <= _capacity(length, budget_events)
-        if first == last or not (fits and (end - last) * (length - size) <= merge_events):
-            num += first < last
-            first, length = last, size
-        capacity = _capacity(length, budget_events)
-        for place in range(last, end):
-            if place - first == capacity:
-                num, first = num + 1, place
-            widths[place] = length
-            sizes[num] += 1
-        last = end
+    # What the first so many cost at least, and where their last run begins then: a run costs what it pads to
+    # and what it is worth to have one less. Where two ways cost the same, the one of fewer runs is taken.
+    costs, begins = np.zeros(num + 1, dtype=np.int64), np.zeros(num + 1, dtype=np.int64)
+    for end in range(1, num + 1):
+        costs[end] = _MOST_COST
+        for begin in range(max(end - MAX_BATCH, 0), end):
+            cost = costs[begin] + merge_events + (end - begin) * widths[begin]
+            if cost < costs[end] and end - begin <= _capacity(widths[begin], budget_events):
+                costs[end], begins[end] = cost, begin
+    # From the last one to the first; then their sizes are turned round, and widths are those of the runs.
+    num_runs, end = 0, num
+    while end > 0:
+        begin = begins[end]
+        for place in range(begin, end):
+            widths[place] = widths[begin]
+        sizes[num_runs] = end - begin
+        num_runs, end = num_runs + 1, begin
+    for run in range(num_runs // 2):
+        sizes[run], sizes[num_runs - 1 - run] = sizes[num_runs - 1 - run], sizes[run]
 
 
 def length_grid(max_events: int) -> Int64[ndarray, " length"]:

@@ -1,5 +1,7 @@
 """Runs hold customers of like length, each customer once, within the budget."""
 
+from itertools import pairwise, product
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,6 +67,31 @@ def test_parts_of_runs_are_the_same_runs_a_few_at_a_time(lengths: list[int], mos
     assert [run for part in parts for run in formed(part)] == formed(runs)
     for part in parts:
         assert int(part.widths.sum()) <= most_padded or len(part.sizes) == 1
+
+
+def cost(runs: list[tuple[int, int]], *, merge: int) -> int:
+    """Return what runs of some padded length and size cost, in padded events."""
+    return sum(length * size + merge for length, size in runs)
+
+
+@given(
+    lengths=st.lists(st.integers(0, 64), min_size=1, max_size=8),
+    budget=st.integers(1, 300),
+    merge=st.integers(0, 120),
+)
+def test_no_other_way_to_cut_them_costs_less(lengths: list[int], budget: int, merge: int) -> None:
+    """Of all cuts of the descending order, which cannot cost more than any other order's."""
+    plan = RunPlan(max_events=64, budget_events=budget, merge_events=merge)
+    found = [(width, len(own)) for width, own in formed(plan.runs(np.array(lengths, dtype=np.int64)))]
+    padded = sorted((plan.padded_length(num) for num in lengths), reverse=True)
+    ways = []
+    for is_cut in product((False, True), repeat=len(padded) - 1):
+        starts = [0, *(place + 1 for place, cut in enumerate(is_cut) if cut), len(padded)]
+        way = [(padded[start], end - start) for start, end in pairwise(starts)]
+        if all(size <= plan.capacity(length) for length, size in way):
+            ways.append(way)
+    assert found in ways
+    assert cost(found, merge=merge) == min(cost(way, merge=merge) for way in ways)
 
 
 def test_a_few_shorter_customers_join_a_run_of_longer_ones() -> None:
