@@ -16,8 +16,7 @@ BUDGETS = (256, 512, 1_024, 2_048)
 """At the typical length the last one is the largest batch that there is."""
 
 TYPICAL_LENGTH = 32
-MAX_MERGE_EVENTS = 160
-"""More would pad requests of 64, of which several are cut into runs together, by over 15 %, for little."""
+MAX_MERGE_EVENTS = 512
 ROUNDS = 3
 NEAR_BEST = 0.95
 """The smallest of what is nearly as good as the best is taken: small runs mean short waits."""

@@ -69,6 +69,18 @@ def test_parts_of_runs_are_the_same_runs_a_few_at_a_time(lengths: list[int], mos
         assert int(part.widths.sum()) <= most_padded or len(part.sizes) == 1
 
 
+@pytest.mark.parametrize("num", [64, 100, 256])
+def test_padding_of_many_customers_stays_under_its_bound(num: int) -> None:
+    """However much a run less is worth; a few customers may be padded as far as that pays."""
+    rng = np.random.default_rng(num)
+    drawn = [
+        np.clip(np.rint(rng.lognormal(np.log(29), 0.9, num)), 1, 256).astype(np.int64) for _ in range(40)
+    ]
+    plan = RunPlan(max_events=256, budget_events=2_048, merge_events=300)
+    padded = sum(int(plan.runs(events).widths.sum()) for events in drawn)
+    assert padded <= 1.15 * sum(int(events.sum()) for events in drawn)
+
+
 def cost(runs: list[tuple[int, int]], *, merge: int) -> int:
     """Return what runs of some padded length and size cost, in padded events."""
     return sum(length * size + merge for length, size in runs)
