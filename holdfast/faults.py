@@ -21,7 +21,7 @@ from holdfast.histories import (
     stacked_codes,
     stacked_values,
 )
-from holdfast.native import native
+from holdfast.native import inner, native
 from holdfast.vocabulary import MISSING_CODE
 
 EARLIEST_US = 31_536_000_000_000
@@ -191,7 +191,7 @@ def _search(
     _search_columns(version_offsets, version_codes, version_sizes, version_values, version_found)
 
 
-@native("found")
+@inner
 def _search_times(
     offsets: Int64[ndarray, " customer_plus_1"],
     times: Int64[ndarray, " row"],
@@ -211,7 +211,7 @@ def _search_times(
                 break
 
 
-@native("found")
+@inner
 def _search_types(
     offsets: Int64[ndarray, " customer_plus_1"],
     types: Int32[ndarray, " event"],
@@ -228,7 +228,7 @@ def _search_types(
                 break
 
 
-@native("found")
+@inner
 def _search_columns(
     offsets: Int64[ndarray, " customer_plus_1"],
     codes: Int32[ndarray, "column row"],

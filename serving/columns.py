@@ -5,7 +5,7 @@ It deliberately decides nothing: what is not exactly as protobuf's own libraries
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from itertools import accumulate
 
@@ -91,8 +91,8 @@ class Customers:
         data = self.data.data
         return [bytes(data[start:end]) for start, end in self.spans[loops.ID].tolist()]
 
-    def read(self, schema: Schema) -> tuple["Rows", "Rows"]:
-        """Return the events of them all, and the versions of their attributes.
+    def read(self, schema: Schema) -> tuple[Int32[ndarray, " event"], "Rows", "Rows"]:
+        """Return the types' codes of their events, the events, and the versions of their attributes.
 
         Raises:
             NotPlainError: A column has another name than the schema's, stands twice, or has another number of
@@ -128,7 +128,7 @@ class Customers:
         )
         if not is_plain[0]:
             raise NotPlainError
-        return replace(events, types=types), versions
+        return types, events, versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,14 +138,12 @@ class Rows:
     Attributes:
         offsets: Rows of every customer.
         times: UTC microseconds; of versions without one, :data:`holdfast.histories.ALWAYS_US`.
-        types: Codes of the events' types; none of versions.
         codes: Of the categorical columns, in the schema's order.
         values: Of the numeric ones.
     """
 
     offsets: Int64[ndarray, " customer_plus_1"]
     times: Int64[ndarray, " row"]
-    types: Int32[ndarray, " row"] | None = None
     codes: Int32[ndarray, "categorical row"]
     values: Float32[ndarray, "numeric row"]
 

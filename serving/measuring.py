@@ -17,6 +17,7 @@ BUDGETS = (256, 512, 1_024, 2_048)
 
 TYPICAL_LENGTH = 32
 MAX_MERGE_EVENTS = 512
+"""A run that was slow by chance must not pad everybody to the longest."""
 ROUNDS = 3
 NEAR_BEST = 0.95
 """The smallest of what is nearly as good as the best is taken: small runs mean short waits."""

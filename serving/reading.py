@@ -106,8 +106,7 @@ def _read_plain(asked: Sequence[tuple[AskedBytes, Customers]], schema: Schema, l
         if max(one.num_events, default=0) > limits.max_events_per_customer:
             raise NotPlainError
     views, customers = [one.view for one, _ in asked], _together(asked)
-    events, versions = customers.read(schema)
-    assert events.types is not None, "events have types"
+    types, events, versions = customers.read(schema)
     ends = [0, *accumulate(len(one.num_events) for one, _ in asked)]
     num_rows, num_versions = (np.diff(rows.offsets[ends]).tolist() for rows in (events, versions))
     coded, coded_attributes = schema.categorical_fields, schema.categorical_attributes
@@ -117,7 +116,7 @@ def _read_plain(asked: Sequence[tuple[AskedBytes, Customers]], schema: Schema, l
     return Histories(
         offsets=events.offsets,
         occurred_at_us=events.times,
-        event_type=in_one_dictionary(events.types, type_words, num_rows),
+        event_type=in_one_dictionary(types, type_words, num_rows),
         categorical=_coded(coded, events.codes, words, num_rows),
         numeric=Block(schema.numeric_fields, events.values),
         attributes=AttributeVersions(

@@ -162,6 +162,6 @@ def raw_features(
     """
     numeric = numeric_fields(histories, spec.schema.numeric_fields)
     # Not fitted yet: nothing is looked at but what they are made of.
-    scales = np.stack([np.zeros(len(feature_names(spec))), np.ones(len(feature_names(spec)))])
+    scales = np.repeat([[0.0], [1.0]], len(feature_names(spec)), axis=1)
     _, raw = tell(histories, numeric, cutoffs, spec, scales=scales)
     return raw

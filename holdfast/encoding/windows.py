@@ -34,12 +34,6 @@ class Cutoffs:
         return cls(customer=customer, offsets=np.arange(len(customer) + 1, dtype=np.int64), time_us=time_us)
 
     @property
-    def per_segment(self) -> Int64[ndarray, " segment"]:
-        """The number of cutoffs of every segment."""
-        per_segment: ndarray = self.offsets[1:] - self.offsets[:-1]
-        return per_segment
-
-    @property
     def num_segments(self) -> int:
         """The number of segments."""
         return len(self.customer)
