@@ -27,7 +27,7 @@ from benchmarks.measuring import interleaved, run_in_child
 from benchmarks.prepare import data_config
 from benchmarks.results import ROOT, Figure, report
 from holdfast.encoding import EncodingSpec
-from holdfast.encoding.encode import SeenCutoffs
+from holdfast.encoding.windows import Seen
 from holdfast.histories import Histories, ragged_range
 from holdfast.plain import from_plain
 from holdfast.schema import MICROSECONDS_PER_DAY, Schema
@@ -120,17 +120,19 @@ class TimedPredictor(Predictor):
 
     seconds = 0.0
 
-    def see(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> SeenCutoffs:
+    def see(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> Seen:
         """See them and add the time."""
         start = time.thread_time()
         seen = super().see(histories, as_of_us)
         self.seconds += time.thread_time() - start
         return seen
 
-    def padded_runs(self, seen: SeenCutoffs) -> Iterator[PaddedRun]:
+    def padded_runs(
+        self, histories: Histories, as_of_us: Int64[ndarray, " customer"], seen: Seen
+    ) -> Iterator[PaddedRun]:
         """Pad all of them before the first is run, as the server does, and add the time."""
         start = time.thread_time()
-        runs = list(super().padded_runs(seen))
+        runs = list(super().padded_runs(histories, as_of_us, seen))
         self.seconds += time.thread_time() - start
         yield from runs
 

@@ -170,9 +170,9 @@ class Batcher:
             part.faults[row - part.start] = error
         cutoffs_us = as_of_us[read.rows]
         seen = self._predictor.see(read.histories, cutoffs_us)
-        runs = list(self._predictor.padded_runs(seen))
+        runs = list(self._predictor.padded_runs(read.histories, cutoffs_us, seen))
         unknown = [(run.segments, run.num_unknown) for run in runs]
-        noticed = self._predictor.observe(seen, cutoffs_us, unknown)
+        noticed = self._predictor.observe(read.histories, cutoffs_us, seen, unknown)
         if read.faults:
             noticed = {name: spread(values, read.rows, num=len(owner)) for name, values in noticed.items()}
         batch = Batch(parts=parts, owner=owner, row_of=read.rows, noticed=noticed, place=[None] * len(owner))

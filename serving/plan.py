@@ -34,29 +34,28 @@ class Runs:
     Attributes:
         segments: Their segments of the encoding, run after run.
         widths: What each one's events are padded to: one length per run.
-        sizes: How many customers each run has.
+        shapes: How many customers each run has, and what their events are padded to.
     """
 
     segments: Int64[ndarray, " segment"]
     widths: Int64[ndarray, " segment"]
-    sizes: Sequence[int]
+    shapes: Sequence[tuple[int, int]]
 
     def parts(self, *, most_padded: int) -> "Iterator[Runs]":
         """Yield them a few runs at a time: no more padded events than these, but for a single run."""
-        # The longest come first, so that mostly there is nothing to add up.
-        if not self.sizes or len(self.widths) * int(self.widths[0]) <= most_padded:
+        padded = [size * length for size, length in self.shapes]
+        if sum(padded) <= most_padded:
             yield self
             return
-        start, row, padded = 0, 0, 0
-        sizes: list[int] = []
-        for size in self.sizes:
-            own = size * int(self.widths[row])
-            if sizes and padded + own > most_padded:
-                yield Runs(segments=self.segments[start:row], widths=self.widths[start:row], sizes=sizes)
-                start, padded, sizes = row, 0, []
-            sizes.append(size)
-            row, padded = row + size, padded + own
-        yield Runs(segments=self.segments[start:], widths=self.widths[start:], sizes=sizes)
+        start, row, left = 0, 0, most_padded
+        shapes: list[tuple[int, int]] = []
+        for shape, own in zip(self.shapes, padded, strict=True):
+            if shapes and own > left:
+                yield Runs(segments=self.segments[start:row], widths=self.widths[start:row], shapes=shapes)
+                start, left, shapes = row, most_padded, []
+            shapes.append(shape)
+            row, left = row + shape[0], left - own
+        yield Runs(segments=self.segments[start:], widths=self.widths[start:], shapes=shapes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,21 +103,23 @@ class RunPlan:
         """
         num = len(lengths)
         if num == 1:
-            widths = np.array([self.padded_length(int(lengths[0]))])
-            return Runs(segments=np.zeros(1, dtype=np.int64), widths=widths, sizes=[1])
-        formed = np.zeros((3, num), dtype=np.int64)
+            length = self.padded_length(int(lengths[0]))
+            return Runs(segments=np.zeros(1, dtype=np.int64), widths=np.array([length]), shapes=[(1, length)])
+        formed = np.empty((4, num), dtype=np.int64)
         worth = self.merge_events
         if num >= MAX_BATCH:
             worth = min(worth, int(MOST_WORTH_OF_MANY * num))
         _form_runs(lengths, self._place, self.lengths, self.budget_events, worth, formed)
-        num_runs = np.count_nonzero(formed[_SIZES])
-        return Runs(segments=formed[_ORDER], widths=formed[_WIDTHS], sizes=formed[_SIZES, :num_runs].tolist())
+        sizes, lengths = formed[_SIZES:].tolist()
+        shapes = [shape for shape in zip(sizes, lengths, strict=True) if shape[0]]
+        return Runs(segments=formed[_ORDER], widths=formed[_WIDTHS], shapes=shapes)
 
 
 _MOST_COST = np.iinfo(np.int64).max
 
-_ORDER, _WIDTHS, _SIZES = range(3)
-"""Of runs: the segments, run after run; what each is padded to; how many each run has, then zeros."""
+_ORDER, _WIDTHS, _SIZES, _LENGTHS = range(4)
+"""Of runs: the segments, run after run; what each is padded to; then by run how many it has, and what those
+are padded to, with zeros behind."""
 
 
 @inner
@@ -134,10 +135,10 @@ def _form_runs(
     lengths: Int64[ndarray, " length"],
     budget_events: int,
     merge_events: int,
-    formed: Int64[ndarray, "3 segment"],
+    formed: Int64[ndarray, "4 segment"],
 ) -> None:
-    """Write the runs into what is zeros at first: of all ways to cut the segments' order, the cheapest."""
-    order, widths, sizes = formed[_ORDER], formed[_WIDTHS], formed[_SIZES]
+    """Write the runs: of all ways to cut the segments' order, the cheapest."""
+    order, widths, sizes, run_lengths = formed[_ORDER], formed[_WIDTHS], formed[_SIZES], formed[_LENGTHS]
     num = len(num_events)
     # A counting sort, the longest first: it keeps the order of those of one padded length.
     free = np.zeros(len(lengths) + 1, dtype=np.int64)
@@ -167,9 +168,14 @@ def _form_runs(
         for place in range(begin, end):
             widths[place] = widths[begin]
         sizes[num_runs] = end - begin
+        run_lengths[num_runs] = widths[begin]
         num_runs, end = num_runs + 1, begin
+    sizes[num_runs:] = 0
+    run_lengths[num_runs:] = 0
     for run in range(num_runs // 2):
-        sizes[run], sizes[num_runs - 1 - run] = sizes[num_runs - 1 - run], sizes[run]
+        other = num_runs - 1 - run
+        sizes[run], sizes[other] = sizes[other], sizes[run]
+        run_lengths[run], run_lengths[other] = run_lengths[other], run_lengths[run]
 
 
 def length_grid(max_events: int) -> Int64[ndarray, " length"]:

@@ -13,9 +13,8 @@ from jaxtyping import Bool, Int64, Shaped
 from numpy import ndarray
 
 from holdfast.eligibility import find_eligible
-from holdfast.encoding import Cutoffs, EncodingSpec, see
-from holdfast.encoding.encode import SeenCutoffs
-from holdfast.encoding.padding import pad_seen
+from holdfast.encoding import Cutoffs, EncodingSpec, encode_runs
+from holdfast.encoding.windows import Seen, count_seen
 from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from holdfast.results import ELIGIBLE_NAME, OBSERVED_NAMES
@@ -146,7 +145,7 @@ class Predictor:
         seen = self.see(histories, as_of_us)
         unknown: list[tuple[ndarray, ndarray]] = []
         found: list[Mapping[str, ndarray]] = []
-        for run in self.padded_runs(seen):
+        for run in self.padded_runs(histories, as_of_us, seen):
             if before_run is not None:
                 before_run()
             unknown.append((run.segments, run.num_unknown))
@@ -158,24 +157,30 @@ class Predictor:
         else:
             blank = self.run_blank(num=1, length=int(self.plan.lengths[0]))
             outputs = {name: blank[name][:0] for name in names}
-        return Predictions(outputs=outputs, **self.observe(seen, as_of_us, unknown))
+        return Predictions(outputs=outputs, **self.observe(histories, as_of_us, seen, unknown))
 
-    def see(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> SeenCutoffs:
-        """Return the model inputs of some customers, one segment each and in their order."""
-        customers = np.arange(histories.num_customers, dtype=np.int64)
-        return see(histories, Cutoffs.one_each(customers, as_of_us), self._spec)
+    def see(self, histories: Histories, as_of_us: Int64[ndarray, " customer"]) -> Seen:
+        """Return how many events every customer's cutoff sees."""
+        return count_seen(
+            histories,
+            Cutoffs.of_all(as_of_us),
+            max_events=self._spec.max_events,
+            spans_days=self._spec.spans_days[-1:],
+        )
 
     def observe(
         self,
-        seen: SeenCutoffs,
+        histories: Histories,
         as_of_us: Int64[ndarray, " customer"],
+        seen: Seen,
         unknown: Iterable[tuple[Int64[ndarray, " _"], Int64[ndarray, " _"]]],
     ) -> Mapping[str, Shaped[ndarray, " customer"]]:
-        """Return what was noticed about the events of the customers that :meth:`see` was given.
+        """Return what was noticed about the customers' events.
 
         Args:
+            histories: What :meth:`see` was given.
+            as_of_us: Likewise.
             seen: What it returned.
-            as_of_us: What it was given.
             unknown: ``segments`` and ``num_unknown`` of all their runs.
         """
         num_unknown = np.empty(len(as_of_us), dtype=np.int64)
@@ -186,22 +191,31 @@ class Predictor:
             "num_truncated": seen.num_truncated,
             "num_after": seen.num_after,
             "num_unknown": num_unknown,
-            ELIGIBLE_NAME: find_eligible(seen.histories, as_of_us, self._spec.schema),
+            ELIGIBLE_NAME: find_eligible(histories, as_of_us, self._spec.schema),
         }
 
-    def padded_runs(self, seen: SeenCutoffs) -> Iterator[PaddedRun]:
-        """Yield the runs of everybody, the events of several of them encoded in one go."""
-        # With one cutoff each, a segment's events are those of its history.
+    def padded_runs(
+        self, histories: Histories, as_of_us: Int64[ndarray, " customer"], seen: Seen
+    ) -> Iterator[PaddedRun]:
+        """Yield the runs of everybody, several of them encoded in one go.
+
+        Args:
+            histories: What :meth:`see` was given.
+            as_of_us: Likewise.
+            seen: What it returned.
+        """
         for runs in self.plan.runs(seen.num_used).parts(most_padded=MAX_PADDED_TOGETHER):
-            padded, num_unknown = pad_seen(seen, runs.segments, runs.widths, sizes=runs.sizes)
+            segments = runs.segments
+            numbers = np.arange(len(segments) + 1, dtype=np.int64)
+            cutoffs = Cutoffs(customer=segments, offsets=numbers, time_us=as_of_us.take(segments))
+            padded, num_unknown = encode_runs(
+                histories, cutoffs, self._spec, widths=runs.widths, shapes=runs.shapes
+            )
             start = 0
-            for num, inputs in zip(runs.sizes, padded, strict=True):
+            for (num, length), inputs in zip(runs.shapes, padded, strict=True):
                 rows = slice(start, start + num)
                 yield PaddedRun(
-                    segments=runs.segments[rows],
-                    inputs=inputs,
-                    length=int(runs.widths[start]),
-                    num_unknown=num_unknown[rows],
+                    segments=segments[rows], inputs=inputs, length=length, num_unknown=num_unknown[rows]
                 )
                 start = rows.stop
 

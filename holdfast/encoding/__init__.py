@@ -9,11 +9,13 @@ one request take the same path, and no other code turns events into model inputs
     aggregates  a history in numbers: recency, tenure, windowed sums, returns
     encode      events and cutoffs together, every event once; or what cutoffs are told alone
     padding     segments to rectangular tensors, by name
+    runs        events and cutoffs to such tensors at once, which is what serving does
     spec        everything fitted on training history, as plain JSON
 """
 
-from holdfast.encoding.encode import encode, encode_readouts, see
+from holdfast.encoding.encode import encode, encode_readouts
 from holdfast.encoding.padding import pad
+from holdfast.encoding.runs import encode_runs
 from holdfast.encoding.spec import EncodingSpec, NumericScale, ReadoutSpec
 from holdfast.encoding.windows import Cutoffs
 
@@ -24,6 +26,6 @@ __all__ = [
     "ReadoutSpec",
     "encode",
     "encode_readouts",
+    "encode_runs",
     "pad",
-    "see",
 ]

@@ -112,7 +112,9 @@ def _write_rhythm(
     if num > 1:
         squared_minutes = 0
         for row in range(1, num):
-            minutes = (event_us[row] - event_us[row - 1]) // MICROSECONDS_PER_MINUTE
+            # Unsigned, since times ascend: to round down costs less then.
+            gap_us = np.uint64(event_us[row] - event_us[row - 1])
+            minutes = int(gap_us // np.uint64(MICROSECONDS_PER_MINUTE))
             # The sum over 4,096 gaps of ten years stays far below 2**63.
             squared_minutes += minutes * minutes
         mean = (event_us[num - 1] - event_us[0]) / MICROSECONDS_PER_DAY / (num - 1)

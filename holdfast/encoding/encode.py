@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
-from holdfast.encoding.events import Events, encode_events, encode_stretches, numeric_fields
+from holdfast.encoding.events import Events, encode_events, numeric_fields
 from holdfast.encoding.readouts import feature_names, tell
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.encoding.windows import Cutoffs, without_unseen
@@ -68,33 +68,6 @@ class Encoded(EncodedReadouts):
     events: Events
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SeenCutoffs(EncodedReadouts):
-    """The same with events that are not encoded yet: segments are rows of the histories.
-
-    Attributes:
-        histories: What was asked about.
-        numeric: Its numeric fields.
-        spec: The fitted encoding.
-    """
-
-    histories: Histories
-    numeric: Float32[ndarray, "field event"]
-    spec: EncodingSpec
-
-    def encode_segments(self, segments: Int64[ndarray, " taken"], widths: Int64[ndarray, " taken"]) -> Events:
-        """Return the events of some segments, in the order given.
-
-        Args:
-            segments: Which ones.
-            widths: To how many places each is padded; at least as many as it has events.
-        """
-        starts, ends = self.segment_start.take(segments), self.segment_end.take(segments)
-        return encode_stretches(
-            self.histories, self.numeric, self.spec, starts=starts, ends=ends, widths=widths
-        )
-
-
 def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encoded:
     """Turn histories and cutoffs into model inputs.
 
@@ -120,19 +93,6 @@ def encode(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> Encode
         events=encode_events(seen, numeric, spec),
         **{**told, "segment_start": starts, "segment_end": ends},
     )
-
-
-def see(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> SeenCutoffs:
-    """Return what :func:`encode` gives, to the last bit, but its events for whom they are asked later.
-
-    Args:
-        histories: Flat columns, sorted by time within a customer.
-        cutoffs: Cutoffs in segments.
-        spec: The fitted encoding.
-    """
-    numeric = numeric_fields(histories, spec.schema.numeric_fields)
-    told, _ = tell(histories, numeric, cutoffs, spec)
-    return SeenCutoffs(histories=histories, numeric=numeric, spec=spec, **told)
 
 
 def encode_readouts(histories: Histories, cutoffs: Cutoffs, spec: EncodingSpec) -> EncodedReadouts:
@@ -162,6 +122,6 @@ def raw_features(
     """
     numeric = numeric_fields(histories, spec.schema.numeric_fields)
     # Not fitted yet: nothing is looked at but what they are made of.
-    scales = np.repeat([[0.0], [1.0]], len(feature_names(spec)), axis=1)
-    _, raw = tell(histories, numeric, cutoffs, spec, scales=scales)
+    factors = np.repeat([[0.0], [1.0]], len(feature_names(spec)), axis=1)
+    _, raw = tell(histories, numeric, cutoffs, spec, factors=factors)
     return raw

@@ -25,6 +25,9 @@ from holdfast.histories import Histories, stacked_codes, stacked_values
 from holdfast.native import inner, native
 from holdfast.vocabulary import PADDING_ID, UNKNOWN_ID
 
+_FLAG = int(np.array([0.0, 1.0], dtype=np.float32).view(np.int64)[0])
+"""The bits of a 0 and of the 1 behind it: a flag that is set, without the value before it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Events:
@@ -44,62 +47,6 @@ class Events:
     num_unknown: Int64[ndarray, " stretch"]
 
 
-def encode_stretches(
-    histories: Histories,
-    numeric: Float32[ndarray, "field event"],
-    spec: EncodingSpec,
-    *,
-    starts: Int64[ndarray, " stretch"],
-    ends: Int64[ndarray, " stretch"],
-    widths: Int64[ndarray, " stretch"],
-) -> Events:
-    """Encode stretches of events, one after the other.
-
-    What lies before a stretch is unknown to serving too: the first gap of each is missing by definition.
-
-    Args:
-        histories: Flat columns.
-        numeric: Their numeric fields (:func:`numeric_fields`).
-        spec: The fitted encoding.
-        starts: First event of every stretch.
-        ends: One past its last event.
-        widths: To how many places it is padded, with zeros.
-    """
-    codes, dictionaries = stacked_codes(
-        histories.categorical, spec.schema.categorical_fields, num=len(histories.occurred_at_us)
-    )
-    tables, table_ends = spec.field_tables.of((histories.event_type.dictionary, *dictionaries))
-    num_places = int(widths.sum())
-    ids = np.empty((num_places, 1 + len(codes)), dtype=np.int64)
-    values = np.empty((num_places, spec.event_value_size), dtype=np.float32)
-    days = np.empty(num_places, dtype=np.float32)
-    num_unknown = np.empty(len(starts), dtype=np.int64)
-    is_whole = np.ones(1, dtype=bool)
-    _write_events(
-        np.ascontiguousarray(histories.occurred_at_us),
-        numeric,
-        np.ascontiguousarray(histories.event_type.codes),
-        codes,
-        tables,
-        table_ends,
-        starts,
-        ends,
-        widths,
-        spec.origin_us,
-        spec.event_means,
-        spec.event_stds,
-        hour_table(),
-        day_table(),
-        is_whole,
-        ids,
-        values,
-        days,
-        num_unknown,
-    )
-    assert is_whole[0], "padding must never cut a history"
-    return Events(ids=ids, values=values, days=days, num_unknown=num_unknown)
-
-
 def encode_events(
     histories: Histories, numeric: Float32[ndarray, "field event"], spec: EncodingSpec
 ) -> Events:
@@ -114,7 +61,45 @@ def encode_events(
     """
     num = len(histories.occurred_at_us)
     starts, ends, widths = np.array([[0], [num], [num + 1]], dtype=np.int64)
-    return encode_stretches(histories, numeric, spec, starts=starts, ends=ends, widths=widths)
+    events = blank_events(spec, num_places=num + 1, num_stretches=1)
+    write_events(
+        np.ascontiguousarray(histories.occurred_at_us),
+        numeric,
+        np.ascontiguousarray(histories.event_type.codes),
+        *coded_fields(histories, spec),
+        starts,
+        ends,
+        widths,
+        spec.origin_us,
+        spec.event_factors,
+        hour_table(),
+        day_table(),
+        events.ids,
+        events.values,
+        events.days,
+        events.num_unknown,
+    )
+    return events
+
+
+def blank_events(spec: EncodingSpec, *, num_places: int, num_stretches: int) -> Events:
+    """Return room for events: what is in it is anything."""
+    return Events(
+        ids=np.empty((num_places, 1 + len(spec.schema.categorical_fields)), dtype=np.int64),
+        values=np.empty((num_places, spec.event_value_size), dtype=np.float32),
+        days=np.empty(num_places, dtype=np.float32),
+        num_unknown=np.empty(num_stretches, dtype=np.int64),
+    )
+
+
+def coded_fields(
+    histories: Histories, spec: EncodingSpec
+) -> tuple[Int32[ndarray, "field event"], Int64[ndarray, " entry"], Int64[ndarray, " id_column"]]:
+    """Return codes of the categorical fields, and all columns' ids (:class:`holdfast.vocabulary.Tables`)."""
+    codes, dictionaries = stacked_codes(
+        histories.categorical, spec.schema.categorical_fields, num=len(histories.occurred_at_us)
+    )
+    return codes, *spec.field_tables.of((histories.event_type.dictionary, *dictionaries))
 
 
 def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarray, "field event"]:
@@ -122,8 +107,8 @@ def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarra
     return stacked_values(histories.numeric, tuple(names), num=len(histories.occurred_at_us))
 
 
-@native("is_whole", "ids", "values", "days", "num_unknown")
-def _write_events(
+@native("ids", "values", "days", "num_unknown")
+def write_events(
     time_us: Int64[ndarray, " event"],
     numeric: Float32[ndarray, "field event"],
     event_types: Int32[ndarray, " event"],
@@ -134,24 +119,46 @@ def _write_events(
     ends: Int64[ndarray, " stretch"],
     widths: Int64[ndarray, " stretch"],
     origin_us: int,
-    means: Float64[ndarray, " field_plus_1"],
-    stds: Float64[ndarray, " field_plus_1"],
+    factors: Float64[ndarray, "2 field_plus_1"],
     hours: Float32[ndarray, "hour 2"],
     days_of_cycle: Float32[ndarray, "day 4"],
-    is_whole: Bool[ndarray, "1"],
     ids: Int64[ndarray, "place id_column"],
     values: Float32[ndarray, "place value_column"],
     days: Float32[ndarray, " place"],
     num_unknown: Int64[ndarray, " stretch"],
 ) -> None:
-    """Write all of :class:`Events`, if every stretch has places enough, and whether it has."""
+    """Write all of :class:`Events`: stretches of events, one after the other.
+
+    What lies before a stretch is unknown to serving too: the first gap of each is missing by definition.
+
+    Args:
+        time_us: Flat, like the next three.
+        numeric: NaN is missing.
+        event_types: Codes.
+        codes: Of the categorical fields.
+        tables: Ids of the codes of all columns (:class:`holdfast.vocabulary.Tables`).
+        table_ends: Where in them every column's end.
+        starts: First event of every stretch.
+        ends: One past its last event.
+        widths: To how many places it is padded, with zeros.
+        origin_us: Day 0.
+        factors: Scales of the numeric fields and of the gap.
+        hours: As of :func:`holdfast.encoding.scaling.hour_table`.
+        days_of_cycle: As of :func:`holdfast.encoding.scaling.day_table`.
+        ids: See :class:`Events`; likewise what follows.
+        values: Likewise.
+        days: Likewise.
+        num_unknown: Likewise.
+
+    Raises:
+        AssertionError: A stretch has more events than places.
+    """
     for stretch in range(len(starts)):
-        is_whole[0] &= ends[stretch] - starts[stretch] <= widths[stretch]
-    if is_whole[0]:
-        _write_ids(event_types, codes, tables, table_ends, starts, ends, widths, ids, num_unknown)
-        _write_values(time_us, numeric, starts, ends, widths, means, stds, values)
-        _write_times(time_us, starts, ends, widths, origin_us, hours, days_of_cycle, values, days)
-        _write_padding(starts, ends, widths, ids, values, days)
+        assert ends[stretch] - starts[stretch] <= widths[stretch], "padding must never cut a history"
+    _write_ids(event_types, codes, tables, table_ends, starts, ends, widths, ids, num_unknown)
+    _write_values(time_us, numeric, starts, ends, widths, factors, values)
+    _write_times(time_us, starts, ends, widths, origin_us, hours, days_of_cycle, values, days)
+    _write_padding(starts, ends, widths, ids, values, days)
 
 
 @inner
@@ -167,19 +174,31 @@ def _write_ids(
     num_unknown: Int64[ndarray, " stretch"],
 ) -> None:
     """Write ids, and how many events of every stretch have a value that training never saw."""
-    is_unknown = np.zeros(len(ids), dtype=np.bool_)
+    num_unknown[:] = 0
+    # Mostly there is none: then no event is looked at again.
+    is_unknown = np.zeros(len(ids) if _has_unknown(tables, table_ends) else 0, dtype=np.bool_)
     for column in range(ids.shape[1]):
         table = tables[table_ends[column - 1] if column else 0 : table_ends[column]]
-        if column:
-            _write_column(codes[column - 1], table, starts, ends, widths, ids[:, column], is_unknown)
-        else:
-            _write_column(event_types, table, starts, ends, widths, ids[:, column], is_unknown)
-    first = 0
-    for stretch in range(len(starts)):
-        num_unknown[stretch] = 0
-        for place in range(first, first + widths[stretch]):
-            num_unknown[stretch] += is_unknown[place]
-        first += widths[stretch]
+        own = codes[column - 1] if column else event_types
+        _write_column(own, table, starts, ends, widths, ids[:, column])
+        if len(is_unknown):
+            _mark_unknown(own, table, starts, ends, widths, is_unknown)
+    if len(is_unknown):
+        first = 0
+        for stretch in range(len(starts)):
+            for place in range(first, first + widths[stretch]):
+                num_unknown[stretch] += is_unknown[place]
+            first += widths[stretch]
+
+
+@inner
+def _has_unknown(tables: Int64[ndarray, " entry"], table_ends: Int64[ndarray, " id_column"]) -> bool:
+    """Return whether training never saw some value of a dictionary; missing values are none."""
+    num_unknown = 0
+    for entry in range(len(tables)):
+        num_unknown += tables[entry] == UNKNOWN_ID
+    # The id of a missing value stands last in each table.
+    return num_unknown > len(table_ends)
 
 
 @inner
@@ -198,19 +217,35 @@ def _write_column(
     ends: Int64[ndarray, " stretch"],
     widths: Int64[ndarray, " stretch"],
     ids: Int64[ndarray, " place"],
-    is_unknown: Bool[ndarray, " place"],
 ) -> None:
-    """Write the ids of one column, and which places have one that stands for what training never saw."""
+    """Write the ids of one column."""
     first = 0
     for stretch in range(len(starts)):
         start, num, width = starts[stretch], ends[stretch] - starts[stretch], widths[stretch]
         own, found = codes[start : start + num], ids[first : first + width]
-        is_new = is_unknown[first : first + num]
         for event in range(num):
-            # The id of a missing value stands last in the table: it is not unknown, but has the same id.
+            # The id of a missing value stands last in the table.
             found[event] = table[own[event] if own[event] >= 0 else len(table) - 1]
-            is_new[event] |= own[event] >= 0 and found[event] == UNKNOWN_ID
         first += width
+
+
+@inner
+def _mark_unknown(
+    codes: Int32[ndarray, " event"],
+    table: Int64[ndarray, " code_plus_1"],
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
+    is_unknown: Bool[ndarray, " place"],
+) -> None:
+    """Mark the places whose id stands for what training never saw: a missing value is not unknown."""
+    first = 0
+    for stretch in range(len(starts)):
+        start, num = starts[stretch], ends[stretch] - starts[stretch]
+        own, found = codes[start : start + num], is_unknown[first : first + num]
+        for event in range(num):
+            found[event] |= own[event] >= 0 and table[own[event]] == UNKNOWN_ID
+        first += widths[stretch]
 
 
 @inner
@@ -250,13 +285,14 @@ def _write_values(
     starts: Int64[ndarray, " stretch"],
     ends: Int64[ndarray, " stretch"],
     widths: Int64[ndarray, " stretch"],
-    means: Float64[ndarray, " field_plus_1"],
-    stds: Float64[ndarray, " field_plus_1"],
+    factors: Float64[ndarray, "2 field_plus_1"],
     values: Float32[ndarray, "place value_column"],
 ) -> None:
     """Write scaled values, then the scaled gap, each with a flag of what is missing."""
     longest = _longest(widths)
-    line, scaled = np.empty(longest), np.empty(longest, dtype=np.float32)
+    line, pair = np.empty(longest), np.empty(longest, dtype=np.int64)
+    # A value and its flag are written at once: what takes the time is to write to every other place.
+    pairs = values.view(np.int64)
     first, gap = 0, len(numeric)
     for stretch in range(len(starts)):
         start, num = starts[stretch], ends[stretch] - starts[stretch]
@@ -272,15 +308,13 @@ def _write_values(
                 if num:
                     # What lies before a stretch is not known.
                     line[0] = np.nan
-            found, is_missing = values[first:, 2 * column], values[first:, 2 * column + 1]
-            mean, std = means[column], stds[column]
+            found, mean, factor = pairs[first:, column], factors[0, column], factors[1, column]
             # Each step for all events, so that the compiler takes several at once.
             for event in range(num):
-                scaled[event] = standardised(log_of(line[event]), mean, std)
+                scaled = np.float32(standardised(log_of(line[event]), mean, factor))
+                pair[event] = np.int64(scaled.view(np.uint32)) | (_FLAG if np.isnan(line[event]) else 0)
             for event in range(num):
-                found[event] = scaled[event]
-            for event in range(num):
-                is_missing[event] = np.isnan(line[event])
+                found[event] = pair[event]
         first += widths[stretch]
 
 

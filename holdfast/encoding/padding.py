@@ -3,13 +3,13 @@
 It deliberately does not know which segments belong together: training and serving choose them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float32, Int64
 from numpy import ndarray
 
-from holdfast.encoding.encode import Encoded, EncodedReadouts, SeenCutoffs
+from holdfast.encoding.encode import Encoded, EncodedReadouts
 from holdfast.encoding.spec import CALENDAR_SIZE
 
 EVENT_INPUTS = ("event_ids", "event_values", "event_days")
@@ -34,44 +34,6 @@ def pad(encoded: Encoded, segments: Int64[ndarray, " batch"], *, length: int) ->
     """
     events = _pad_events(encoded, segments, length=length)
     return {**events, **{name: getattr(encoded, name).take(segments, axis=0) for name in READOUT_INPUTS}}
-
-
-def pad_seen(
-    seen: SeenCutoffs,
-    segments: Int64[ndarray, " taken"],
-    widths: Int64[ndarray, " taken"],
-    *,
-    sizes: Sequence[int],
-) -> tuple[Sequence[Mapping[str, ndarray]], Int64[ndarray, " taken"]]:
-    """Return the inputs of several runs of the graph: events are encoded where a tensor needs them.
-
-    Args:
-        seen: Model inputs with one readout per segment.
-        segments: The segments of every run, run after run.
-        widths: What the events of each are padded to; the same within a run.
-        sizes: How many segments every run has.
-
-    Returns:
-        What :func:`pad` gives for each run, all of them in the same memory; and how many events of every
-        segment, run after run, have a value that training never saw.
-    """
-    events = seen.encode_segments(segments, widths)
-    ids, values, days = events.ids, events.values, events.days
-    readouts = {name: getattr(seen, name).take(segments, axis=0) for name in READOUT_INPUTS}
-    padded, row, place = [], 0, 0
-    for num in sizes:
-        length = int(widths[row])
-        rows, places = slice(row, row + num), slice(place, place + num * length)
-        inputs = {
-            "event_ids": ids[places].reshape(num, length, -1),
-            "event_values": values[places].reshape(num, length, -1),
-            "event_days": days[places].reshape(num, length),
-        }
-        for name, told in readouts.items():
-            inputs[name] = told[rows]
-        padded.append(inputs)
-        row, place = rows.stop, places.stop
-    return padded, events.num_unknown
 
 
 def pad_many(

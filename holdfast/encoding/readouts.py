@@ -4,6 +4,7 @@ It deliberately knows nothing of how events are told: :mod:`holdfast.encoding.ev
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
@@ -56,7 +57,7 @@ def tell(
     cutoffs: Cutoffs,
     spec: EncodingSpec,
     *,
-    scales: Float64[ndarray, "2 feature"] | None = None,
+    factors: Float64[ndarray, "2 feature"] | None = None,
 ) -> tuple[Mapping[str, ndarray], Float64[ndarray, "readout feature"]]:
     """Return what every cutoff is told.
 
@@ -65,28 +66,52 @@ def tell(
         numeric: Their numeric fields (:func:`holdfast.encoding.events.numeric_fields`).
         cutoffs: Cutoffs in segments.
         spec: The fitted encoding.
-        scales: Means and standard deviations of the features; None for those of the spec.
+        factors: Scales of the features (:func:`holdfast.encoding.spec.factors_of`); None for the spec's.
 
     Returns:
         The attributes of :class:`holdfast.encoding.encode.EncodedReadouts`, by name; and the features in
         their own units, one column per :func:`feature_names`, NaN where a value is missing.
     """
-    scales = spec.readout.means_and_stds if scales is None else scales
+    arguments = told_arguments(histories, numeric, cutoffs, spec, factors=factors)
+    write_told(*arguments)
+    segments, counts, ids, raw, scaled, calendar, days = arguments[-NUM_WRITTEN:]
+    told = {
+        "segment_start": segments[0],
+        "segment_end": segments[1],
+        "readout_offsets": cutoffs.offsets,
+        "readout_ids": ids,
+        "readout_values": scaled,
+        "readout_calendar": calendar,
+        "readout_days": days,
+        "readout_visible": counts[0],
+        "num_used": counts[1],
+        "num_truncated": counts[2],
+        "num_after": counts[3],
+    }
+    return told, raw
+
+
+NUM_WRITTEN = 7
+"""How many of the arguments of :func:`write_told`, its last ones, are what it writes."""
+
+
+def told_arguments(
+    histories: Histories,
+    numeric: Float32[ndarray, "field event"],
+    cutoffs: Cutoffs,
+    spec: EncodingSpec,
+    *,
+    factors: Float64[ndarray, "2 feature"] | None = None,
+) -> tuple[Any, ...]:
+    """Return the arguments of :func:`write_told`, in order; what is given is as of :func:`tell`."""
+    factors = spec.readout.factors if factors is None else factors
     versions, schema = histories.attributes, spec.schema
     num_versions = len(versions.valid_from_us)
     codes, dictionaries = stacked_codes(versions.categorical, schema.categorical_attributes, num=num_versions)
     values = stacked_values(versions.numeric, schema.numeric_attributes, num=num_versions)
     tables, table_ends = spec.attribute_tables.of(dictionaries)
     num, num_last = len(cutoffs.time_us), spec.readout.num_last_types
-    segments = np.empty((2, len(cutoffs.customer)), dtype=np.int64)
-    bounds = np.empty((len(spec.spans_days) + 1, num), dtype=np.int64)
-    counts = np.empty((NUM_COUNTS, num), dtype=np.int64)
-    ids = np.empty((num, num_last + len(codes)), dtype=np.int64)
-    raw = np.empty((num, scales.shape[1]))
-    scaled = np.empty(raw.shape, dtype=np.float32)
-    calendar = np.empty((num, CALENDAR_SIZE), dtype=np.float32)
-    days = np.empty(num, dtype=np.float32)
-    _tell(
+    return (
         histories.offsets,
         np.ascontiguousarray(histories.occurred_at_us),
         np.ascontiguousarray(histories.event_type.codes),
@@ -107,36 +132,21 @@ def tell(
         tables,
         table_ends,
         spec.quantum_by_field,
-        scales,
+        factors,
         hour_table(),
         day_table(),
-        segments,
-        bounds,
-        counts,
-        ids,
-        raw,
-        scaled,
-        calendar,
-        days,
+        np.empty((2, len(cutoffs.customer)), dtype=np.int64),
+        np.empty((NUM_COUNTS, num), dtype=np.int64),
+        np.empty((num, num_last + len(codes)), dtype=np.int64),
+        np.empty((num, factors.shape[1])),
+        np.empty((num, factors.shape[1]), dtype=np.float32),
+        np.empty((num, CALENDAR_SIZE), dtype=np.float32),
+        np.empty(num, dtype=np.float32),
     )
-    told = {
-        "segment_start": segments[0],
-        "segment_end": segments[1],
-        "readout_offsets": cutoffs.offsets,
-        "readout_ids": ids,
-        "readout_values": scaled,
-        "readout_calendar": calendar,
-        "readout_days": days,
-        "readout_visible": counts[0],
-        "num_used": counts[1],
-        "num_truncated": counts[2],
-        "num_after": counts[3],
-    }
-    return told, raw
 
 
-@native("segments", "bounds", "counts", "ids", "raw", "scaled", "calendar", "days")
-def _tell(
+@native("segments", "counts", "ids", "raw", "scaled", "calendar", "days")
+def write_told(
     offsets: Int64[ndarray, " customer_plus_1"],
     event_us: Int64[ndarray, " event"],
     event_types: Int32[ndarray, " event"],
@@ -157,11 +167,10 @@ def _tell(
     tables: Int64[ndarray, " entry"],
     table_ends: Int64[ndarray, " id_attribute"],
     quanta: Float64[ndarray, " field"],
-    scales: Float64[ndarray, "2 feature"],
+    factors: Float64[ndarray, "2 feature"],
     hours: Float32[ndarray, "hour 2"],
     days_of_cycle: Float32[ndarray, "day 4"],
     segments: Int64[ndarray, "2 segment"],
-    bounds: Int64[ndarray, "window_plus_1 readout"],
     counts: Int64[ndarray, "4 readout"],
     ids: Int64[ndarray, "readout readout_id_column"],
     raw: Float64[ndarray, "readout feature"],
@@ -170,6 +179,7 @@ def _tell(
     days: Float32[ndarray, " readout"],
 ) -> None:
     """Write all of it: one loop instead of five, since to call one costs as much as what some of them do."""
+    bounds = np.empty((len(spans_days) + 1, len(cutoff_us)), dtype=np.int64)
     find_windows(
         offsets,
         event_us,
@@ -212,7 +222,7 @@ def _tell(
         raw,
         ids,
     )
-    scale(raw, scales, scaled)
+    scale(raw, factors, scaled)
     write_times(cutoff_us, origin_us, hours, days_of_cycle, calendar, days)
 
 

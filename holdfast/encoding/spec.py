@@ -4,7 +4,8 @@ It deliberately does not know how they were fitted (``training.fit_encoding`` do
 training history alone).
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -47,6 +48,13 @@ class NumericScale:
             raise ConfigError("scale.std", self.std, "it must be positive")
 
 
+def factors_of(scales: Sequence[NumericScale]) -> Float64[ndarray, "2 scale"]:
+    """Return means, then by what differences to them are multiplied: to divide would take much longer."""
+    # Of the smallest numbers there is the reciprocal is none.
+    factors = [min(1.0 / scale.std, sys.float_info.max) for scale in scales]
+    return np.array([[scale.mean for scale in scales], factors])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadoutSpec:
     """Which aggregates describe a cutoff, and their scales.
@@ -57,15 +65,14 @@ class ReadoutSpec:
         num_last_types: How many of the last event types are given, newest first.
         scales: One per readout feature, in the order of
             :func:`holdfast.encoding.readouts.feature_names`.
-        means_and_stds: Means of the scales, then their standard deviations, as one array, so that no request
-            has to collect them.
+        factors: The scales as one array (:func:`factors_of`), so that no request has to collect them.
     """
 
     windows_days: tuple[int, ...]
     counted_types: tuple[int, ...]
     num_last_types: int
     scales: tuple[NumericScale, ...]
-    means_and_stds: Float64[ndarray, "2 feature"] = field(init=False, repr=False, compare=False)
+    factors: Float64[ndarray, "2 feature"] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Collect the scales, and refuse to count a type twice.
@@ -77,8 +84,7 @@ class ReadoutSpec:
             raise ConfigError(
                 "encoding.readout.counted_types", self.counted_types, "every type must stand once"
             )
-        found = np.array([(scale.mean, scale.std) for scale in self.scales]).reshape(-1, 2)
-        object.__setattr__(self, "means_and_stds", np.ascontiguousarray(found.T))
+        object.__setattr__(self, "factors", factors_of(self.scales))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,8 +104,7 @@ class EncodingSpec:
             ``round(value / quantum)`` in int64, where order and company cannot change a result.
         attribute_vocabularies: Vocabulary by categorical attribute.
         readout: The aggregates.
-        event_means: Means of the scales of the numeric fields and of the gap, in this order.
-        event_stds: Their standard deviations likewise.
+        event_factors: The scales of the numeric fields and of the gap (:func:`factors_of`), in this order.
         quantum_by_field: The quanta in the order of the fields.
         field_tables: Ids of the codes of event types and categorical fields.
         attribute_tables: Ids of the codes of categorical attributes.
@@ -117,8 +122,7 @@ class EncodingSpec:
     quanta: Mapping[str, float]
     attribute_vocabularies: Mapping[str, Vocabulary]
     readout: ReadoutSpec
-    event_means: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
-    event_stds: Float64[ndarray, " column"] = field(init=False, repr=False, compare=False)
+    event_factors: Float64[ndarray, "2 column"] = field(init=False, repr=False, compare=False)
     quantum_by_field: Float64[ndarray, " field"] = field(init=False, repr=False, compare=False)
     field_tables: Tables = field(init=False, repr=False, compare=False)
     attribute_tables: Tables = field(init=False, repr=False, compare=False)
@@ -140,8 +144,7 @@ class EncodingSpec:
             raise ConfigError("encoding.history_days", self.history_days, "it must be at least 1")
         fields = self.schema.numeric_fields
         scales = (*(self.numeric[name] for name in fields), self.gap)
-        object.__setattr__(self, "event_means", np.array([scale.mean for scale in scales]))
-        object.__setattr__(self, "event_stds", np.array([scale.std for scale in scales]))
+        object.__setattr__(self, "event_factors", factors_of(scales))
         object.__setattr__(self, "quantum_by_field", np.array([self.quanta[f] for f in fields], dtype=float))
         coded, attributes = self.schema.categorical_fields, self.schema.categorical_attributes
         field_tables = Tables([self.event_type, *(self.categorical[name] for name in coded)])

@@ -33,6 +33,12 @@ class Cutoffs:
         """Return one segment per cutoff: how serving and evaluation ask."""
         return cls(customer=customer, offsets=np.arange(len(customer) + 1, dtype=np.int64), time_us=time_us)
 
+    @classmethod
+    def of_all(cls, time_us: Int64[ndarray, " customer"]) -> "Cutoffs":
+        """Return one cutoff for each of all customers, in their order."""
+        numbers = np.arange(len(time_us) + 1, dtype=np.int64)
+        return cls(customer=numbers[:-1], offsets=numbers, time_us=time_us)
+
     @property
     def num_segments(self) -> int:
         """The number of segments."""
@@ -52,6 +58,29 @@ class Windows:
     end: Int64[ndarray, " readout"]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """How many of their customers' events cutoffs see.
+
+    Attributes:
+        num_used: Events of the cutoff's history.
+        num_truncated: Events before it that are older or more than a history takes.
+        num_after: Events after the cutoff.
+    """
+
+    num_used: Int64[ndarray, " readout"]
+    num_truncated: Int64[ndarray, " readout"]
+    num_after: Int64[ndarray, " readout"]
+
+
+def count_seen(
+    histories: Histories, cutoffs: Cutoffs, *, max_events: int, spans_days: Int64[ndarray, "1"]
+) -> Seen:
+    """Count what every cutoff sees; what is given is as of :func:`windows_of`."""
+    _, (_, num_used, num_truncated, num_after) = _found(histories, cutoffs, max_events, spans_days)
+    return Seen(num_used=num_used, num_truncated=num_truncated, num_after=num_after)
+
+
 def windows_of(histories: Histories, cutoffs: Cutoffs, *, max_events: int, history_days: int) -> Windows:
     """Find the last ``max_events`` events of ``(t - history_days, t]`` for every cutoff ``t``.
 
@@ -64,21 +93,31 @@ def windows_of(histories: Histories, cutoffs: Cutoffs, *, max_events: int, histo
     Returns:
         The rows; a cutoff without events has ``start == end``.
     """
+    spans_days = np.array([history_days], dtype=np.int64)
+    (end, start), _ = _found(histories, cutoffs, max_events, spans_days)
+    return Windows(start=start, end=end)
+
+
+def _found(
+    histories: Histories, cutoffs: Cutoffs, max_events: int, spans_days: Int64[ndarray, " window"]
+) -> tuple[Int64[ndarray, "window_plus_1 readout"], Int64[ndarray, "4 readout"]]:
+    """Return what :func:`find_windows` writes: bounds and counts."""
     num = len(cutoffs.time_us)
-    bounds = np.empty((2, num), dtype=np.int64)
+    bounds = np.empty((len(spans_days) + 1, num), dtype=np.int64)
+    counts = np.empty((NUM_COUNTS, num), dtype=np.int64)
     find_windows(
         histories.offsets,
         np.ascontiguousarray(histories.occurred_at_us),
         cutoffs.customer,
         cutoffs.offsets,
         cutoffs.time_us,
-        np.array([history_days], dtype=np.int64),
+        spans_days,
         max_events,
         np.empty((2, cutoffs.num_segments), dtype=np.int64),
         bounds,
-        np.empty((NUM_COUNTS, num), dtype=np.int64),
+        counts,
     )
-    return Windows(start=bounds[1], end=bounds[0])
+    return bounds, counts
 
 
 NUM_COUNTS = 4
@@ -123,13 +162,12 @@ def find_windows(
             low = first
             for bound in range(history, -1, -1):
                 span_us = (spans_days[bound - 1] if bound else 0) * MICROSECONDS_PER_DAY
-                high = last
-                while low < high:
-                    middle = (low + high) >> 1
-                    if event_us[middle] <= cutoff_us[readout] - span_us:
-                        low = middle + 1
-                    else:
-                        high = middle
+                # Halves without a branch: a processor would guess every other one wrongly.
+                limit_us, num = cutoff_us[readout] - span_us, last - low
+                while num > 0:
+                    half = (num + 1) >> 1
+                    low = low + half if event_us[low + half - 1] <= limit_us else low
+                    num -= half
                 bounds[bound, readout] = low
             for bound in range(1, history + 1):
                 bounds[bound, readout] = max(bounds[bound, readout], bounds[0, readout] - max_events)

@@ -13,8 +13,8 @@ from serving.plan import MAX_BATCH, RunPlan, Runs, length_grid
 def formed(runs: Runs) -> list[tuple[int, list[int]]]:
     """Return padded length and segments of every run."""
     found, start = [], 0
-    for size in runs.sizes:
-        [width] = set(runs.widths[start : start + size].tolist())
+    for size, width in runs.shapes:
+        assert set(runs.widths[start : start + size].tolist()) == {width}
         found.append((width, runs.segments[start : start + size].tolist()))
         start += size
     assert start == len(runs.segments)
@@ -66,7 +66,7 @@ def test_parts_of_runs_are_the_same_runs_a_few_at_a_time(lengths: list[int], mos
     parts = list(runs.parts(most_padded=most_padded))
     assert [run for part in parts for run in formed(part)] == formed(runs)
     for part in parts:
-        assert int(part.widths.sum()) <= most_padded or len(part.sizes) == 1
+        assert int(part.widths.sum()) <= most_padded or len(part.shapes) == 1
 
 
 @pytest.mark.parametrize("num", [64, 100, 256])

@@ -26,7 +26,7 @@ from builders import (
 )
 from holdfast.calls import Ask
 from holdfast.description import ModelDescription
-from holdfast.encoding import Cutoffs, EncodingSpec, encode, see
+from holdfast.encoding import Cutoffs, EncodingSpec, encode, encode_runs, pad
 from holdfast.encoding.encode import Encoded
 from holdfast.encoding.padding import EVENT_INPUTS
 from holdfast.histories import CodedColumn, Histories
@@ -163,11 +163,14 @@ def encoded(histories: Histories, as_of_us: int, spec: EncodingSpec) -> Encoded:
     return encode(histories, Cutoffs.one_each(np.arange(num), np.full(num, as_of_us)), spec)
 
 
-def num_unknown(histories: Histories, as_of_us: int, spec: EncodingSpec) -> list[int]:
-    """Return how many of every customer's events have a value that training never saw."""
-    num = histories.num_customers
-    seen = see(histories, Cutoffs.one_each(np.arange(num), np.full(num, as_of_us)), spec)
-    return seen.encode_segments(np.arange(num), seen.lengths).num_unknown.tolist()
+def served(
+    histories: Histories, as_of_us: int, spec: EncodingSpec
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return what the server's graph is given about all customers, and their events with an unknown value."""
+    num, length = histories.num_customers, spec.max_events
+    cutoffs, widths = Cutoffs.of_all(np.full(num, as_of_us)), np.full(num, length)
+    [inputs], num_unknown = encode_runs(histories, cutoffs, spec, widths=widths, shapes=[(num, length)])
+    return dict(inputs), num_unknown
 
 
 def assert_same_bits(left: Encoded, right: Encoded) -> None:
@@ -199,7 +202,11 @@ def test_the_server_encodes_what_training_encodes(
         ours = encoded(store.histories, as_of_us, spec)
         theirs = received(tabled, as_of_us, store.schema)
         assert_same_bits(ours, encoded(theirs, as_of_us, spec))
-        assert num_unknown(store.histories, as_of_us, spec) == num_unknown(theirs, as_of_us, spec)
+        inputs, num_unknown = served(theirs, as_of_us, spec)
+        everybody = np.arange(len(ours.lengths))
+        for name, expected in pad(ours, everybody, length=spec.max_events).items():
+            assert inputs[name].tobytes() == expected.tobytes(), name
+        np.testing.assert_array_equal(num_unknown, served(store.histories, as_of_us, spec)[1])
         # Not the histories that the store was made from: it knows nobody without events.
         direct = histories.take(np.array([int(customer) for customer in store.customer_ids]))
         assert_same_bits(ours, encoded(direct, as_of_us, spec))
@@ -247,7 +254,7 @@ def test_the_form_of_the_callers_table_changes_no_bit(store: HistoryStore, form:
     ours = encoded(store.histories, as_of_us, spec)
     assert_same_bits(ours, encoded(received(tabled, as_of_us, store.schema), as_of_us, spec))
     assert ours.num_used.max() == 32
-    assert sum(num_unknown(store.histories, as_of_us, spec)) == 0
+    assert not served(store.histories, as_of_us, spec)[1].any()
 
 
 def test_the_random_histories_are_as_hard_as_they_should_be() -> None:
@@ -262,4 +269,4 @@ def test_the_random_histories_are_as_hard_as_they_should_be() -> None:
     assert len(EVENT_TYPES) > len(small_spec().event_type.values)
     assert len(CHANNELS) == 3
     assert len(REGIONS) == 2
-    assert any(num_unknown(histories, START_US + 400 * DAY, small_spec()))
+    assert served(histories, START_US + 400 * DAY, small_spec())[1].any()

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import DAY, START_US, histories_of_lengths, random_histories, segment_events, small_spec
-from holdfast.encoding import Cutoffs, encode, encode_readouts, pad, see
+from holdfast.encoding import Cutoffs, encode, encode_readouts, pad
 from holdfast.encoding.encode import Encoded, EncodedReadouts, raw_features
-from holdfast.encoding.padding import INPUT_NAMES, pad_many, pad_seen
+from holdfast.encoding.padding import INPUT_NAMES, pad_many
 from holdfast.encoding.readouts import feature_names
 from holdfast.encoding.windows import windows_of
 from holdfast.histories import Histories
@@ -188,25 +188,6 @@ def test_readouts_alone_are_those_that_come_with_events(length: int) -> None:
     np.testing.assert_array_equal(alone.lengths, whole.lengths)
 
 
-@pytest.mark.parametrize("length", [0, 30, 3_000])
-def test_events_encoded_where_they_are_needed_have_the_same_bits(length: int) -> None:
-    """What serving does, against what training does: all events once, then gathered."""
-    rng = np.random.default_rng(8)
-    histories, spec = histories_of_lengths(rng, np.array([length, 0, 20, 3])), small_spec(max_events=24)
-    cutoffs = Cutoffs.one_each(np.arange(4), START_US + np.array([310, 320, 600, 315]) * DAY)
-    whole, seen = encode(histories, cutoffs, spec), see(histories, cutoffs, spec)
-    runs = [np.array([3, 1]), np.array([0, 2])]
-    segments = np.concatenate(runs)
-    padded, num_unknown = pad_seen(seen, segments, np.array([8, 8, 24, 24]), sizes=[2, 2])
-    for run, inputs, width in zip(runs, padded, [8, 24], strict=True):
-        assert list(inputs) == list(INPUT_NAMES)
-        assert_same_bits(dict(pad(whole, run, length=width)), dict(inputs))
-    together = seen.encode_segments(segments, seen.lengths[segments])
-    np.testing.assert_array_equal(num_unknown, together.num_unknown)
-    with pytest.raises(AssertionError, match="never cut a history"):
-        pad_seen(seen, np.array([2]), seen.lengths[2:3] - 1, sizes=[1])
-
-
 def test_a_shared_segment_begins_with_the_last_cutoffs_history() -> None:
     """Where limits cut, an earlier cutoff sees a shorter past, never an event after it."""
     histories = histories_of_lengths(np.random.default_rng(6), np.array([60]))
@@ -235,11 +216,6 @@ def test_padding_unknown_and_real_values_never_share_an_id() -> None:
         segment_events(encoded, np.arange(2))["event_ids"][:, 1],
         np.where((codes == -1) | (codes == 2), 1, codes + 2),
     )
-    is_unknown = (histories.event_type.codes == 3) | (codes == 2)
-    seen = see(histories, cutoffs, small_spec(history_days=3650, max_events=50))
-    for widths in ([5, 40], [16, 48]):
-        found = seen.encode_segments(np.arange(2), np.array(widths)).num_unknown
-        np.testing.assert_array_equal(found, [is_unknown[:5].sum(), is_unknown[5:].sum()])
 
 
 def test_missing_numbers_have_a_flag_of_their_own() -> None:

@@ -29,7 +29,7 @@ def test_scaling_holds_extremes_and_takes_missing_values_for_the_mean() -> None:
     """Each column by its own scale."""
     values = np.array([[np.expm1(1.0), 1e300], [np.nan, -1e300], [np.expm1(3.0), np.nan]])
     scaled = np.full((3, 2), 9.0, dtype=np.float32)
-    scale(values, np.array([[1.0, 0.0], [4.0, 2.0]]), scaled)
+    scale(values, np.array([[1.0, 0.0], [1 / 4.0, 1 / 2.0]]), scaled)
     np.testing.assert_allclose(scaled, [[0.0, MAX_SCALED], [0.0, -MAX_SCALED], [0.5, 0.0]], atol=1e-7)
 
 
