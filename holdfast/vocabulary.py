@@ -3,16 +3,19 @@
 It deliberately does not know what the strings mean, nor where a coded column comes from.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from weakref import ReferenceType, WeakKeyDictionary, ref
+from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from jaxtyping import Int32, Int64
 from numpy import ndarray
 
 from holdfast.errors import ConfigError
+
+T = TypeVar("T")
 
 PADDING_ID = 0
 UNKNOWN_ID = 1
@@ -93,36 +96,36 @@ class Vocabulary:
         return found
 
 
-class Tables:
-    """The tables of several columns' vocabularies as one array, for compiled loops.
+class OfDictionaries(Generic[T]):
+    """What is made of some dictionaries; for those that were asked about last it is there already.
 
-    What was found last is kept, because a store asks about the same dictionaries all its life, and a server
-    mostly does.
+    A store asks about the same ones all its life, and a server mostly does.
     """
 
-    def __init__(self, vocabularies: Sequence[Vocabulary]) -> None:
-        """Keep the vocabularies, one per column."""
-        self._vocabularies = tuple(vocabularies)
-        nothing = np.empty(0, dtype=np.int64)
+    def __init__(self, make: Callable[[tuple[Dictionary, ...]], T]) -> None:
+        """Say what to make of them."""
+        self._make = make
         # Read and replaced as a whole: threads share it.
-        self._last: tuple[Sequence[ReferenceType[Dictionary]], ndarray, ndarray] = ((), nothing, nothing)
+        self._last: tuple[tuple[Dictionary, ...], T] | None = None
 
-    def of(
-        self, dictionaries: Sequence[Dictionary]
-    ) -> tuple[Int64[ndarray, " entry"], Int64[ndarray, " column"]]:
-        """Return the ids of every code, one column's behind the other's, and where in them each column ends.
+    def __call__(self, dictionaries: tuple[Dictionary, ...]) -> T:
+        """Return what is made of them."""
+        last = self._last
+        if last is None or last[0] != dictionaries:
+            last = self._last = dictionaries, self._make(dictionaries)
+        return last[1]
 
-        Args:
-            dictionaries: One per column. The id of a missing value stands last in each column's part.
-        """
-        known, tables, ends = self._last
-        if len(known) == len(dictionaries) and all(
-            one() is other for one, other in zip(known, dictionaries, strict=True)
-        ):
-            return tables, ends
-        found = [v.table(d) for v, d in zip(self._vocabularies, dictionaries, strict=True)]
-        ends = np.array([*accumulate(map(len, found))], dtype=np.int64)
-        # The type is named, because of nothing at all NumPy would make floating point.
-        tables = np.concatenate([*found, np.empty(0, dtype=np.int64)])
-        self._last = [ref(dictionary) for dictionary in dictionaries], tables, ends
-        return tables, ends
+
+def joined_tables(
+    vocabularies: Sequence[Vocabulary], dictionaries: Sequence[Dictionary]
+) -> tuple[Int64[ndarray, " entry"], Int64[ndarray, " column"]]:
+    """Return the tables of several columns as one array, for compiled loops, and where each column's ends.
+
+    Args:
+        vocabularies: One per column.
+        dictionaries: Likewise. The id of a missing value stands last in each column's part.
+    """
+    found = [v.table(d) for v, d in zip(vocabularies, dictionaries, strict=True)]
+    ends = np.array([*accumulate(map(len, found))], dtype=np.int64)
+    # The type is named, because of nothing at all NumPy would make floating point.
+    return np.concatenate([*found, np.empty(0, dtype=np.int64)]), ends

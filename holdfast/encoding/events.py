@@ -95,11 +95,11 @@ def blank_events(spec: EncodingSpec, *, num_places: int, num_stretches: int) -> 
 def coded_fields(
     histories: Histories, spec: EncodingSpec
 ) -> tuple[Int32[ndarray, "field event"], Int64[ndarray, " entry"], Int64[ndarray, " id_column"]]:
-    """Return codes of the categorical fields, and all columns' ids (:class:`holdfast.vocabulary.Tables`)."""
+    """Return the codes of categorical fields, and all ids (:func:`holdfast.vocabulary.joined_tables`)."""
     codes, dictionaries = stacked_codes(
         histories.categorical, spec.schema.categorical_fields, num=len(histories.occurred_at_us)
     )
-    return codes, *spec.field_tables.of((histories.event_type.dictionary, *dictionaries))
+    return codes, *spec.field_tables((histories.event_type.dictionary, *dictionaries))
 
 
 def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarray, "field event"]:
@@ -136,7 +136,7 @@ def write_events(
         numeric: NaN is missing.
         event_types: Codes.
         codes: Of the categorical fields.
-        tables: Ids of the codes of all columns (:class:`holdfast.vocabulary.Tables`).
+        tables: Ids of the codes of all columns (:func:`holdfast.vocabulary.joined_tables`).
         table_ends: Where in them every column's end.
         starts: First event of every stretch.
         ends: One past its last event.

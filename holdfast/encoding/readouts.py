@@ -109,7 +109,7 @@ def told_arguments(
     num_versions = len(versions.valid_from_us)
     codes, dictionaries = stacked_codes(versions.categorical, schema.categorical_attributes, num=num_versions)
     values = stacked_values(versions.numeric, schema.numeric_attributes, num=num_versions)
-    tables, table_ends = spec.attribute_tables.of(dictionaries)
+    roles, tables, table_ends = spec.told_tables((histories.event_type.dictionary, *dictionaries))
     num, num_last = len(cutoffs.time_us), spec.readout.num_last_types
     return (
         histories.offsets,
@@ -126,7 +126,7 @@ def told_arguments(
         spec.spans_days,
         spec.max_events,
         spec.origin_us,
-        spec.roles_of(histories.event_type.dictionary),
+        roles,
         len(spec.readout.counted_types),
         num_last,
         tables,

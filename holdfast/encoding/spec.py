@@ -5,9 +5,9 @@ training history alone).
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -16,7 +16,7 @@ from numpy import ndarray
 from holdfast.encoding.aggregates import ID, LINE, NUM_PLAIN_ROLES
 from holdfast.errors import ConfigError
 from holdfast.schema import Schema
-from holdfast.vocabulary import FIRST_REAL_ID, Dictionary, Tables, Vocabulary
+from holdfast.vocabulary import FIRST_REAL_ID, Dictionary, OfDictionaries, Vocabulary, joined_tables
 
 CALENDAR_SIZE = 6
 """Sine and cosine of hour of day, day of week and day of year."""
@@ -106,8 +106,11 @@ class EncodingSpec:
         readout: The aggregates.
         event_factors: The scales of the numeric fields and of the gap (:func:`factors_of`), in this order.
         quantum_by_field: The quanta in the order of the fields.
-        field_tables: Ids of the codes of event types and categorical fields.
-        attribute_tables: Ids of the codes of categorical attributes.
+        field_tables: Of the dictionaries of event types and categorical fields: ids of the codes
+            (:func:`holdfast.vocabulary.joined_tables`).
+        told_tables: Of the dictionaries of event types and categorical attributes: what event types are to a
+            readout (:mod:`holdfast.encoding.aggregates`), by their code, the last column a missing one's; and
+            the attributes' tables.
         spans_days: Lengths of the trailing windows and of the history.
     """
 
@@ -124,11 +127,11 @@ class EncodingSpec:
     readout: ReadoutSpec
     event_factors: Float64[ndarray, "2 column"] = field(init=False, repr=False, compare=False)
     quantum_by_field: Float64[ndarray, " field"] = field(init=False, repr=False, compare=False)
-    field_tables: Tables = field(init=False, repr=False, compare=False)
-    attribute_tables: Tables = field(init=False, repr=False, compare=False)
+    field_tables: OfDictionaries[tuple[ndarray, ndarray]] = field(init=False, repr=False, compare=False)
+    told_tables: OfDictionaries[tuple[ndarray, ndarray, ndarray]] = field(
+        init=False, repr=False, compare=False
+    )
     spans_days: Int64[ndarray, " window"] = field(init=False, repr=False, compare=False)
-    _roles: Int64[ndarray, "role type_id"] = field(init=False, repr=False, compare=False)
-    _roles_by_code: "WeakKeyDictionary[Dictionary, ndarray]" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuse limits that the arithmetic cannot keep, and collect what every request would.
@@ -146,28 +149,23 @@ class EncodingSpec:
         scales = (*(self.numeric[name] for name in fields), self.gap)
         object.__setattr__(self, "event_factors", factors_of(scales))
         object.__setattr__(self, "quantum_by_field", np.array([self.quanta[f] for f in fields], dtype=float))
-        coded, attributes = self.schema.categorical_fields, self.schema.categorical_attributes
-        field_tables = Tables([self.event_type, *(self.categorical[name] for name in coded)])
-        object.__setattr__(self, "field_tables", field_tables)
-        attribute_tables = Tables([self.attribute_vocabularies[name] for name in attributes])
-        object.__setattr__(self, "attribute_tables", attribute_tables)
+        coded = [self.event_type, *(self.categorical[name] for name in self.schema.categorical_fields)]
+        object.__setattr__(self, "field_tables", OfDictionaries(partial(joined_tables, coded)))
+        object.__setattr__(self, "told_tables", OfDictionaries(self._told_tables(self._roles_of_types())))
         spans_days = np.array([*self.readout.windows_days, self.history_days], dtype=np.int64)
         object.__setattr__(self, "spans_days", spans_days)
-        object.__setattr__(self, "_roles", self._roles_of_types())
-        object.__setattr__(self, "_roles_by_code", WeakKeyDictionary())
 
-    def roles_of(self, dictionary: Dictionary) -> Int64[ndarray, "role code_plus_1"]:
-        """Return what event types are to a readout (:mod:`holdfast.encoding.aggregates`), by their code.
+    def _told_tables(
+        self, roles: Int64[ndarray, "role type_id"]
+    ) -> Callable[[tuple[Dictionary, ...]], tuple[ndarray, ndarray, ndarray]]:
+        event_type = self.event_type
+        attributes = [self.attribute_vocabularies[name] for name in self.schema.categorical_attributes]
 
-        Args:
-            dictionary: The strings behind the codes; the last column is a missing value's.
-        """
-        found = self._roles_by_code.get(dictionary)
-        if found is None:
-            found = self._roles_by_code[dictionary] = self._roles.take(
-                self.event_type.table(dictionary), axis=1
-            )
-        return found
+        def of(dictionaries: tuple[Dictionary, ...]) -> tuple[ndarray, ndarray, ndarray]:
+            by_code: ndarray = roles.take(event_type.table(dictionaries[0]), axis=1)
+            return by_code, *joined_tables(attributes, dictionaries[1:])
+
+        return of
 
     def _roles_of_types(self) -> Int64[ndarray, "role type_id"]:
         counted, silences = self.readout.counted_types, self.schema.silences

@@ -63,22 +63,35 @@ class Seen:
     """How many of their customers' events cutoffs see.
 
     Attributes:
-        num_used: Events of the cutoff's history.
-        num_truncated: Events before it that are older or more than a history takes.
-        num_after: Events after the cutoff.
+        counts: See :data:`NUM_COUNTS`.
     """
 
-    num_used: Int64[ndarray, " readout"]
-    num_truncated: Int64[ndarray, " readout"]
-    num_after: Int64[ndarray, " readout"]
+    counts: Int64[ndarray, "4 readout"]
+
+    @property
+    def num_used(self) -> Int64[ndarray, " readout"]:
+        """Events of the cutoff's history."""
+        used: ndarray = self.counts[1]
+        return used
+
+    @property
+    def num_truncated(self) -> Int64[ndarray, " readout"]:
+        """Events before it that are older or more than a history takes."""
+        truncated: ndarray = self.counts[2]
+        return truncated
+
+    @property
+    def num_after(self) -> Int64[ndarray, " readout"]:
+        """Events after the cutoff."""
+        after: ndarray = self.counts[3]
+        return after
 
 
 def count_seen(
     histories: Histories, cutoffs: Cutoffs, *, max_events: int, spans_days: Int64[ndarray, "1"]
 ) -> Seen:
     """Count what every cutoff sees; what is given is as of :func:`windows_of`."""
-    _, (_, num_used, num_truncated, num_after) = _found(histories, cutoffs, max_events, spans_days)
-    return Seen(num_used=num_used, num_truncated=num_truncated, num_after=num_after)
+    return Seen(counts=_found(histories, cutoffs, max_events, spans_days)[1])
 
 
 def windows_of(histories: Histories, cutoffs: Cutoffs, *, max_events: int, history_days: int) -> Windows:

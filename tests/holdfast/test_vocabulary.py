@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from holdfast.errors import ConfigError
-from holdfast.vocabulary import Dictionary, Tables, Vocabulary
+from holdfast.vocabulary import Dictionary, OfDictionaries, Vocabulary, joined_tables
 
 
 def test_missing_and_unseen_strings_are_unknown_and_real_ones_start_at_two() -> None:
@@ -40,19 +40,22 @@ def test_a_value_that_stands_twice_is_refused() -> None:
 
 def test_tables_of_several_columns_stand_one_behind_the_other() -> None:
     """Each with the id of a missing value last; of no column there is nothing."""
-    tables = Tables([Vocabulary(values=("a", "b")), Vocabulary(values=("c",))])
-    ids, ends = tables.of((Dictionary(("b", "x")), Dictionary(("c",))))
+    vocabularies = [Vocabulary(values=("a", "b")), Vocabulary(values=("c",))]
+    ids, ends = joined_tables(vocabularies, (Dictionary(("b", "x")), Dictionary(("c",))))
     assert (ids.tolist(), ends.tolist()) == ([3, 1, 1, 2, 1], [3, 5])
-    ids, ends = Tables([]).of(())
+    ids, ends = joined_tables([], ())
     assert (ids.dtype, ids.tolist(), ends.tolist()) == (np.int64, [], [])
 
 
-def test_tables_are_kept_for_the_same_dictionaries_alone() -> None:
-    """Another one with the same words, or of the same address after the first has gone, is looked up anew."""
-    tables = Tables([Vocabulary(values=("a", "b"))])
+def test_what_is_made_is_kept_for_the_same_dictionaries_alone() -> None:
+    """Another one with the same words, or of the same address after the first has gone, is looked at anew."""
+    words = OfDictionaries(lambda dictionaries: [dictionary.values for dictionary in dictionaries])
     first = Dictionary(("a",))
-    kept, _ = tables.of((first,))
-    assert tables.of((first,))[0] is kept
-    for word, expected in (("b", 3), ("a", 2), ("x", 1)):
-        ids, _ = tables.of((Dictionary((word,)),))
-        assert ids.tolist() == [expected, 1]
+    kept = words((first,))
+    assert words((first,)) is kept
+    again = words((Dictionary(("a",)),))
+    assert again is not kept
+    assert again == kept
+    for word in ("b", "a", "x"):
+        assert words((Dictionary((word,)),)) == [(word,)]
+    assert words(()) == []
