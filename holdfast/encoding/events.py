@@ -291,7 +291,8 @@ def _write_values(
     """Write scaled values, then the scaled gap, each with a flag of what is missing."""
     longest = _longest(widths)
     line, pair = np.empty(longest), np.empty(longest, dtype=np.int64)
-    # A value and its flag are written at once: what takes the time is to write to every other place.
+    # A value and its flag are written at once, since writing to every other place is what takes the time. The
+    # value is the lower half: ONNX Runtime runs on no machine that has it the other way round.
     pairs = values.view(np.int64)
     first, gap = 0, len(numeric)
     for stretch in range(len(starts)):

@@ -10,6 +10,7 @@ import pytest
 from builders import DAY, START_US, random_histories, small_spec
 from holdfast.encoding import Cutoffs, EncodingSpec, NumericScale, encode
 from holdfast.encoding.readouts import feature_names
+from holdfast.encoding.spec import factors_of
 from holdfast.errors import ConfigError
 from holdfast.plain import from_plain, to_plain
 
@@ -52,3 +53,11 @@ def test_the_plain_form_of_a_spec_holds_no_derived_arrays() -> None:
     np.testing.assert_array_equal(
         again.readout.factors.T, [(scale.mean, 1 / scale.std) for scale in spec.readout.scales]
     )
+
+
+def test_the_smallest_deviation_there_is_has_a_factor() -> None:
+    """Its reciprocal is none; what equals the mean must not become infinity times 0."""
+    [[mean], [factor]] = factors_of([NumericScale(mean=2.0, std=5e-324)])
+    assert mean == 2.0
+    assert np.isfinite(factor)
+    assert (2.0 - mean) * factor == 0.0
