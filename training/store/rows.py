@@ -20,6 +20,7 @@ from training.store.coding import Coding
 from training.store.columns import ColumnWriters
 from training.store.order import count, customers_of, last_of_each, sorted_order
 from training.store.parts import Parts
+from training.store.stray import EventDays
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +51,7 @@ class EventRows:
         num_customers: Customers so far.
         first_us: Time of the first event so far.
         last_us: Time of the last event so far.
+        days: How many events every day has so far.
         notices: What was seen and counted.
     """
 
@@ -63,6 +65,7 @@ class EventRows:
         self._type_counts = np.zeros(0, dtype=np.int64)
         self.num_customers = 0
         self.first_us, self.last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
+        self.days = EventDays()
         self.notices: dict[str, int] = {}
         writers.create(layout.EVENT_OFFSETS, np.int64)
         writers.append(layout.EVENT_OFFSETS, np.zeros(1, dtype=np.int64))
@@ -117,7 +120,7 @@ class EventRows:
 
         # Gathering, checksums and writing leave the interpreter's lock, and every column has its file.
         with ThreadPoolExecutor(max_workers=pl.thread_pool_size()) as pool:
-            jobs = [pool.submit(write_times)]
+            jobs = [pool.submit(write_times), pool.submit(self.days.add, time_us)]
             jobs += [pool.submit(write_text, name) for name in self._coding.files]
             jobs += [pool.submit(write_number, name) for name in self._numbers]
             for job in jobs:

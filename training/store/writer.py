@@ -70,6 +70,9 @@ def _index(
         since = datetime.fromtimestamp(observed_from // 1_000_000, UTC).isoformat()
         limit = f"it must not lie before observed_from or the first event ({since})"
         raise DataError("data.observed_until", config.observed_until, limit)
+    stray = events.days.notices(
+        is_start_given=config.observed_from_us is not None, is_end_given=config.observed_until_us is not None
+    )
     return StoreIndex(
         form=FORM,
         name=config.name,
@@ -89,7 +92,7 @@ def _index(
         table_rows=tally.table_rows,
         excluded=tally.excluded,
         examples=tally.examples,
-        notices={**written.notices, **_unseen_types(config, events.event_types)},
+        notices={**written.notices, **_unseen_types(config, events.event_types), **stray},
         files=written.files,
     )
 
