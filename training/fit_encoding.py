@@ -189,8 +189,9 @@ def _scale(values: Float64[ndarray, " row"], num_bins: int) -> NumericScale:
         return NumericScale(mean=0.0, std=1.0)
     logs = signed_log(values)
     mean, std = float(logs.mean()), float(logs.std())
-    # A constant column carries nothing; a spread of one keeps it at zero instead of dividing by none.
-    std = std if std > 1e-6 else 1.0
+    # A constant column carries nothing; a spread of one keeps it at zero instead of dividing by none. Beside
+    # the mean, since amounts of a hundred-millionth, which there are, vary by no more than that.
+    std = std if std > 1e-6 * min(1.0, abs(mean)) else 1.0
     scaled = (logs - mean) / std
     quantiles = np.quantile(scaled, np.linspace(0, 1, num_bins + 1)).astype(np.float32)
     return NumericScale(mean=mean, std=std, edges=_distinct(quantiles.tolist()))

@@ -177,9 +177,10 @@ def _write_sums(
     told: Float64[ndarray, " feature"],
 ) -> None:
     """Write a field's sums over windows into every ``step``-th column, beginning with the shortest one."""
+    per_quantum = 1.0 / quantum
     for event in range(len(values)):
         # Whole quanta: sums of integers are exact, whatever the order.
-        whole = np.rint(np.float64(values[event]) / quantum)
+        whole = np.rint(np.float64(values[event]) * per_quantum)
         whole = min(max(whole, -MAX_FIXED_POINT), MAX_FIXED_POINT)
         units[event] = np.int64(0.0 if np.isnan(values[event]) else whole)
     # What lies before every event: one pass, however many windows there are.

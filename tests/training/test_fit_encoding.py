@@ -78,6 +78,21 @@ def test_edges_are_distinct_in_float32() -> None:
         assert (np.diff(np.array(scale.edges, dtype=np.float32)) > 0).all()
 
 
+def test_tiny_amounts_are_told_apart_and_equal_ones_are_not() -> None:
+    """A currency may be counted in coins of which a hundred-millionth buys something."""
+    histories = random_histories(np.random.default_rng(2), 60)
+    amounts = histories.numeric["amount"]
+    tiny = fitted(replace(histories, numeric=histories.numeric | {"amount": amounts * np.float32(1e-9)}))
+    assert tiny.numeric["amount"].std < 1e-6
+    assert len(tiny.numeric["amount"].edges) > 2
+    for value in (0.0, 1e-9, 19.99):
+        same = np.full_like(amounts, value)
+        assert (
+            fitted(replace(histories, numeric=histories.numeric | {"amount": same})).numeric["amount"].std
+            == 1.0
+        )
+
+
 def test_every_readout_feature_has_a_scale_even_when_always_missing() -> None:
     """Customers with one event have no gaps: the scale is the neutral one."""
     histories = histories_of_lengths(np.random.default_rng(3), np.ones(40, dtype=np.int64))
