@@ -63,7 +63,13 @@ def shop_mapping(folder: Path, tables: dict[str, pl.DataFrame], **changes: Any) 
             },
             "spend": {"kind": "amount", "field": "amount", "horizons_days": [60]},
         },
-        "cutoffs": {"train": {}, "validation": ["2024-03-01"], "test": ["2024-05-01"]},
+        # One fit is enough for most tests, and is calibrated.
+        "cutoffs": {
+            "train": {},
+            "validation": ["2024-03-01"],
+            "test": ["2024-05-01"],
+            "fit_on": "train",
+        },
         "currency": "EUR",
     }
     return mapping | changes
@@ -101,7 +107,7 @@ def write_shop(folder: Path, events: pl.DataFrame, **changes: Any) -> str:
         name: [(START + timedelta(days=day)).isoformat()]
         for name, day in (("validation", 250), ("test", 320))
     }
-    mapping |= {"cutoffs": {"train": {}, **days}, **changes}
+    mapping |= {"cutoffs": {"train": {}, "fit_on": "train", **days}, **changes}
     (folder / "conf" / "data").mkdir(parents=True)
     (folder / "conf" / "data" / "shop.yaml").write_text(yaml.safe_dump(mapping), encoding="utf-8")
     return f"hydra.searchpath=[file://{folder / 'conf'}]"

@@ -61,7 +61,7 @@ def ablate(settings: DictConfig, compose: Compose, *, console: Console | None = 
     data = configs[DEFAULT].data
     for name, config in configs.items():
         check_same_store(config, data, where=f"ablation.variants.{name}", overrides=overrides[name])
-    if OmegaConf.select(settings, "data.cutoffs.fit_on") not in {None, "train"}:
+    if OmegaConf.select(settings, "data.cutoffs.fit_on") != "train":
         console.print("weights see training cutoffs alone here, not every window (cutoffs.fit_on=train)")
     origins = rolling_origins(data, num=repeats.num_origins, step_days=repeats.step_days)
     runs = opened_runs(settings, data, console, own_keys=OWN_KEYS | {"ablation", "judged"})

@@ -85,15 +85,16 @@ class CutoffsConfig:
         validation: Where models are chosen and calibrated.
         test: Where they are judged, once.
         fit_on: ``train``: weights see windows up to the validation cutoff and are calibrated on
-            the validation window; ``refit``: they see every window that ends before the test
-            cutoff, and nothing later is left to calibrate on, which short histories want;
-            ``both``: first the one, for the weights of the blend, then the other.
+            the validation window, which holds for one date and leaves out the freshest labels;
+            ``refit``: they see every window that ends before the test cutoff, and nothing later is
+            left to calibrate on, which short histories want; ``both``: first the one, for the
+            weights of the blend, then the other.
     """
 
     train: TrainPolicy
     validation: tuple[str, ...]
     test: tuple[str, ...]
-    fit_on: FitOn = "train"
+    fit_on: FitOn = "both"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ It deliberately computes nothing; Hydra composes, this reads.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from holdfast.errors import ConfigError
@@ -59,13 +59,17 @@ class RunConfig:
             # Before the seeds that follow from it are read.
             raise ConfigError("seed", own.seed, "it must lie in [0, 2^32)")
         evaluation = from_plain(EvaluationConfig, settings["evaluation"], where="evaluation")
+        if evaluation.split == "validation":
+            data = _up_to_validation(data)
         # Before anything is fitted, not after.
         evaluation.check_unseen(data.cutoffs.fit_on)
+        optimiser = from_plain(OptimiserConfig, settings["optimiser"], where="optimiser")
+        _check_stopping(optimiser, data)
         return cls(
             data=data,
             fit=FitConfig(
                 model=from_plain(ModelConfig, settings["model"], where="model"),
-                optimiser=from_plain(OptimiserConfig, settings["optimiser"], where="optimiser"),
+                optimiser=optimiser,
                 batching=from_plain(BatchingConfig, settings["batching"], where="batching"),
                 weights=from_plain(LossWeights, settings["loss"], where="loss"),
                 encoding=data.encoding,
@@ -75,3 +79,25 @@ class RunConfig:
             ),
             evaluation=evaluation,
         )
+
+
+def _up_to_validation(data: DataConfig) -> DataConfig:
+    """Of two fits leave the first: the second one would have seen the window that is judged."""
+    if data.cutoffs.fit_on != "both":
+        return data
+    return replace(data, cutoffs=replace(data.cutoffs, fit_on="train"))
+
+
+def _check_stopping(optimiser: OptimiserConfig, data: DataConfig) -> None:
+    """Refuse to stop a fit by a window that its weights see.
+
+    Raises:
+        ConfigError: Naming the key.
+    """
+    patience, fit_on = optimiser.early_stopping_patience, data.cutoffs.fit_on
+    if patience is not None and fit_on != "train":
+        limit = (
+            f"a fit is stopped by the validation window, which weights see with cutoffs.fit_on={fit_on}: "
+            "add ++data.cutoffs.fit_on=train"
+        )
+        raise ConfigError("optimiser.early_stopping_patience", patience, limit)

@@ -145,6 +145,7 @@ def test_variants_are_judged_on_validation_against_the_default(
     result = run(tmp_path, "training.ablate", "ablation=pair", "seeds=[1]", "evaluation.baselines=[]")
     shown = capsys.readouterr().out
     assert "cutoffs.fit_on=train" in shown
+    assert "no_sequence and longer: weighed and calibrated on this very window" in shown
     assert (result["split"], result["judged"]) == ("validation", ["no_sequence", "longer"])
     assert result["overrides"]["longer"] == ["optimiser.num_steps=3"]
     overall = result["targets"][0]["horizons"][-1]["overall"]

@@ -168,6 +168,39 @@ def test_a_number_that_nothing_can_be_fitted_with_is_named(
         RunConfig.from_plain(plain(settings))
 
 
+@pytest.mark.parametrize(
+    ("given", "split", "expected"),
+    [
+        (None, "test", "both"),
+        (None, "validation", "train"),
+        ("both", "validation", "train"),
+        ("train", "test", "train"),
+        ("refit", "test", "refit"),
+    ],
+)
+def test_what_is_judged_on_validation_is_fitted_up_to_it(
+    given: str | None, split: str, expected: str
+) -> None:
+    """Without a word everything is fitted twice; the second fit would see the window that is judged."""
+    own = () if given is None else (f"data.cutoffs.fit_on={given}",)
+    settings = plain(composed("train", "data=online_retail_ii", f"evaluation.split={split}", *own))
+    if given is None:
+        del settings["data"]["cutoffs"]["fit_on"]
+    assert RunConfig.from_plain(settings).data.cutoffs.fit_on == expected
+
+
+@pytest.mark.parametrize("fit_on", ["both", "refit"])
+def test_no_fit_is_stopped_by_a_window_that_its_weights_see(fit_on: str) -> None:
+    """It was ignored before; the line says what would do."""
+    asked = ("optimiser.early_stopping_patience=2", f"data.cutoffs.fit_on={fit_on}")
+    settings = plain(composed("train", "data=online_retail_ii", *asked))
+    message = rf"cutoffs.fit_on={fit_on}: add \+\+data.cutoffs.fit_on=train"
+    with pytest.raises(ConfigError, match=rf"^optimiser.early_stopping_patience: got 2, .* {message}$"):
+        RunConfig.from_plain(settings)
+    settings["data"]["cutoffs"]["fit_on"] = "train"
+    assert RunConfig.from_plain(settings).fit.optimiser.early_stopping_patience == 2
+
+
 @pytest.mark.filterwarnings("ignore:GPU available but not used")
 def test_the_cpu_trainer_is_deterministic(quiet: tuple[str, ...]) -> None:
     """One process and full precision, with whatever this machine has."""

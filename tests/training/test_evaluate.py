@@ -1,5 +1,6 @@
 """Judging a finished run once more: what does not belong together is one line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from shop_run import fill_disk, shop_settings
 from trained import fitted_once
 
 import training.evaluate
-from holdfast.errors import ArtifactError, RunError, SchemaMismatchError
+from holdfast.errors import ArtifactError, ConfigError, RunError, SchemaMismatchError
 from holdfast.plain import from_plain
 from training.judging import EvaluationConfig
 
@@ -25,9 +26,9 @@ def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path
 
 
-def evaluate(run: Path) -> Any:
+def evaluate(run: Path, *, split: str = "test") -> Any:
     """Judge the model of a run."""
-    plain = {"split": "test", "baselines": [], "num_bootstrap": 0, "seed": 1}
+    plain = {"split": split, "baselines": [], "num_bootstrap": 0, "seed": 1}
     config = from_plain(EvaluationConfig, plain)
     return training.evaluate.evaluate_run(run, config=config, console=Console(quiet=True))
 
@@ -65,3 +66,34 @@ def test_a_full_disk_leaves_the_result_that_was_there(run: Path, monkeypatch: py
         evaluate(run)
     assert (run / "result_test.json").read_bytes() == before
     assert not list(run.glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("fit_on", "judged_on"), [("train", "test"), ("both", "validation")], ids=["fitted once", "first of two"]
+)
+def test_weights_that_end_before_validation_are_judged_there(
+    run: Path, monkeypatch: pytest.MonkeyPatch, fit_on: str, judged_on: str
+) -> None:
+    """So are those of a run that was judged there first: of two fits it made one."""
+    _settings_with(run, fit_on=fit_on, split=judged_on)
+    monkeypatch.setattr(training.evaluate, "check_same_schema", lambda *_: None)
+    monkeypatch.setattr(training.evaluate, "judge", lambda *_, config, **__: {"split": config.split})
+    evaluate(run, split="validation")
+    assert json.loads((run / "result_validation.json").read_text()) == {"split": "validation"}
+
+
+@pytest.mark.parametrize("fit_on", ["both", "refit"])
+def test_weights_that_have_seen_the_window_are_not_judged_there(run: Path, fit_on: str) -> None:
+    """One line, before anything is read."""
+    _settings_with(run, fit_on=fit_on, split="test")
+    with pytest.raises(ConfigError, match=f"fit_on={fit_on} have seen the validation window"):
+        evaluate(run, split="validation")
+
+
+def _settings_with(run: Path, *, fit_on: str, split: str) -> None:
+    """Let a run's settings say how it was fitted and first judged."""
+    path = run / "settings.json"
+    settings = json.loads(path.read_text())
+    settings["data"]["cutoffs"]["fit_on"] = fit_on
+    settings["evaluation"]["split"] = split
+    path.write_text(json.dumps(settings))

@@ -38,6 +38,9 @@ def render_comparison(result: ComparisonResult) -> RenderableType:
     alone = len(result["origins"]) == 1
     silent = "answers none of these targets" if alone else "does not answer these targets at every origin"
     parts += [Text(f"{name} {silent}", style="dim") for name in result["unanswered"]]
+    if result["split"] == "validation":
+        own = " and ".join(result["judged"])
+        parts.append(Text(f"{own}: weighed and calibrated on this very window, level and all", style="dim"))
     return Group(*parts, *(Text(f"- {sentence}") for sentence in result["summary"]))
 
 
