@@ -21,7 +21,6 @@ from training.data_config import DataConfig
 from training.prepare import prepare, simulated_folder
 from training.simulate import simulate
 from training.simulate.config import simulation_config
-from training.train import train
 
 MEBIBYTE = 2**20
 ONLINE_RETAIL_GOAL_SECONDS = 3.0
@@ -96,6 +95,9 @@ def train_a_little(num_events: int, data_root: Path, store_dir: Path, run_dir: P
         *(f"store_dir={store_dir}", f"run_dir={run_dir}"),
         *(f"optimiser.num_steps={TRAINING_STEPS}", "optimiser.warmup_steps=5", "logger=none"),
     )
+    # Where nothing is trained PyTorch would be the larger part of the memory that is measured.
+    from training.train import train
+
     with initialize_config_dir(version_base=None, config_dir=str(ROOT / "conf")):
         settings = compose("train", overrides=list(overrides))
         return train(settings, console=Console(stderr=True)).store.histories.num_events
