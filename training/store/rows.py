@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Float32, Float64, Int32, Int64
 from numpy import ndarray
 
 from holdfast.histories import ALWAYS_US
@@ -62,7 +62,7 @@ class EventRows:
         names = (layout.EVENT_TYPE, *schema.categorical_fields)
         self._coding = Coding({name: layout.field_file(name) for name in names})
         self._numbers = schema.numeric_fields
-        self._type_counts = np.zeros(0, dtype=np.int64)
+        self._type_counts = self._last_counts = np.zeros(0, dtype=np.int64)
         self.num_customers = 0
         self.first_us, self.last_us = np.iinfo(np.int64).max, np.iinfo(np.int64).min
         self.days = EventDays()
@@ -87,6 +87,12 @@ class EventRows:
         counted = zip(names, self._type_counts.tolist(), strict=True)
         return dict(sorted(counted, key=lambda pair: (-pair[1], pair[0])))
 
+    @property
+    def last_types(self) -> dict[str, int]:
+        """The number of customers so far by the type of their last event."""
+        names = self._coding.met(layout.EVENT_TYPE).to_list()
+        return dict(zip(names, self._last_counts.tolist(), strict=False))
+
     def write(self, rows: CustomerRows) -> None:
         """Write the events of some customers, who follow those written before."""
         frame, customer = rows.frame, rows.customer
@@ -96,10 +102,12 @@ class EventRows:
         taken = customer if order is None else customer[order]
         counts = np.bincount(taken, minlength=len(rows.ids))
         self._writers.append(layout.EVENT_OFFSETS, self.num_rows + np.cumsum(counts, dtype=np.int64))
-        self._write_columns(frame, time_us, order)
+        self._write_columns(frame, time_us, order, np.cumsum(counts)[counts > 0] - 1)
         self.num_customers += len(rows.ids)
 
-    def _write_columns(self, frame: pl.DataFrame, time_us: ndarray, order: ndarray | None) -> None:
+    def _write_columns(
+        self, frame: pl.DataFrame, time_us: ndarray, order: ndarray | None, last_rows: ndarray
+    ) -> None:
         if len(time_us):
             self.first_us = min(self.first_us, int(time_us.min()))
             self.last_us = max(self.last_us, int(time_us.max()))
@@ -111,9 +119,8 @@ class EventRows:
             codes = _taken(self._coding.codes(name, frame[name]), order)
             self._writers.append(self._coding.files[name], codes)
             if name == layout.EVENT_TYPE:
-                counts = np.bincount(codes, minlength=len(self._type_counts))
-                counts[: len(self._type_counts)] += self._type_counts
-                self._type_counts = counts
+                self._type_counts = _counted(codes, self._type_counts)
+                self._last_counts = _counted(codes[last_rows], self._last_counts)
 
         def write_number(name: str) -> None:
             self._writers.append(layout.field_file(name), _taken(_float32(frame[name]), order))
@@ -149,6 +156,13 @@ class EventRows:
     def write_dictionaries(self, folder: Path) -> list[str]:
         """Settle the codes, write the strings behind them and return the files."""
         return self._coding.write(folder, self._writers)
+
+
+def _counted(codes: Int32[ndarray, " row"], before: Int64[ndarray, " known"]) -> Int64[ndarray, " code"]:
+    """Return how often every code came, with those counted before."""
+    counts = np.bincount(codes, minlength=len(before))
+    counts[: len(before)] += before
+    return counts
 
 
 class VersionRows:

@@ -55,6 +55,11 @@ def write_store(
         progress("writing", 1.0)
 
 
+FEWEST_FINAL = 30
+FINAL_SHARE = 0.99
+"""A type with so many events, of which this share is their customer's last one, is told."""
+
+
 def _index(
     written: Written,
     config: DataConfig,
@@ -92,7 +97,12 @@ def _index(
         table_rows=tally.table_rows,
         excluded=tally.excluded,
         examples=tally.examples,
-        notices={**written.notices, **_unseen_types(config, events.event_types), **stray},
+        notices={
+            **written.notices,
+            **_unseen_types(config, events.event_types),
+            **_final_types(config, events.event_types, events.last_types),
+            **stray,
+        },
         files=written.files,
     )
 
@@ -103,3 +113,32 @@ def _unseen_types(config: DataConfig, found: Mapping[str, int]) -> dict[str, int
     for target in config.targets.values():
         named.update(target.event_types)
     return {f"declared event type {name!r} that no event has": 1 for name in sorted(named - set(found))}
+
+
+def _final_types(config: DataConfig, found: Mapping[str, int], last: Mapping[str, int]) -> dict[str, int]:
+    """Return a notice for every event type after which hardly anything ever happens, though nobody says why.
+
+    A type that is written in hindsight gives away what is to be predicted.
+
+    Args:
+        config: Names the types that end something.
+        found: Events by type.
+        last: Customers by the type of their last event.
+    """
+    named = set(config.ended_by)
+    for target in config.targets.values():
+        named.update(target.event_types)
+    total = sum(found.values())
+    final = {
+        name: count
+        for name, count in found.items()
+        if name not in named
+        and FEWEST_FINAL <= count <= total / 2
+        and last.get(name, 0) >= FINAL_SHARE * count
+    }
+    advice = "name it in ended_by if it closes the account, leave it out if it is written in hindsight"
+    shares = {name: last[name] / count for name, count in final.items()}
+    return {
+        f"events of type {name!r}, {share:.1%} of them their customer's last one ({advice})": final[name]
+        for name, share in shares.items()
+    }
