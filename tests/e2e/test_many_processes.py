@@ -126,7 +126,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
 )
 def test_every_fit_has_processes_of_its_own(tmp_path: Path, trainer: str) -> None:
     """A run that fits twice, on the training cutoffs and on every window; of them logs are left."""
-    own = ("+data.cutoffs.fit_on=both",)
+    own = ("data.cutoffs.fit_on=both",)
     if trainer == "fsdp":
         own = (*own, "optimiser.ema_decay=0", "model.encoder=transformer")
     with chdir(tmp_path):
