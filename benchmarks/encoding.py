@@ -2,17 +2,19 @@
 
 It deliberately re-implements nothing of serving: the request is written as a client writes it and read as the
 server does, and the server's predictor is timed as it is, with a session that notes how long the graph itself
-runs. Weights do not matter to time, so the model is not trained. All of it runs in the calling thread, so its
-processor time is taken: other work on the machine does not count. Where a process's memory comes to lie moves
-the figures by a tenth, so several processes measure.
+runs: that of what training exports by default, with all experts, and that of its network alone. Weights do not
+matter to time, so the network is not trained. All of it runs in the calling thread, so its processor time is
+taken: other work on the machine does not count. Where a process's memory comes to lie moves the figures by a
+tenth, so several processes measure.
 """
 
 import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ from holdfast.wire import Limits, write_request
 from serving.asking import AskedBytes
 from serving.predictor import PaddedRun, Predictor, open_session
 from serving.reading import read_together
+from training.blend.experts import BlendConfig
+from training.blend.fitting import finish
 from training.calibration import Calibration
 from training.data_config import DataConfig
 from training.fit_encoding import fit_encoding
@@ -49,6 +53,11 @@ SHARE_GOAL_PERCENT = 5.0
 NUM_CUSTOMERS = 64
 NUM_EVENTS = 64
 SIMULATED_CUSTOMERS = 2_000
+EXPERT_READOUTS = 5_000
+SEED = 1
+
+SERVED, NETWORK = "served", "network"
+"""What training exports by default, with all experts of the blend; and the network of it alone."""
 
 
 class TimedSession:
@@ -97,8 +106,8 @@ def first_events(
     return request, request.occurred_at_us[offsets[1:] - 1]
 
 
-def build(model_name: str, folder: Path) -> tuple[Histories, EncodingSpec, TimedSession]:
-    """Simulate a shop, fit the encoding to it and export a model of the named configuration."""
+def build(model_name: str, folder: Path) -> tuple[Histories, EncodingSpec, Mapping[str, TimedSession]]:
+    """Simulate a shop, fit encoding and experts to it, and export what is served, and its network alone."""
     overrides = (f"data.simulate.num_customers={SIMULATED_CUSTOMERS}", "data.simulate.cutoffs=[]")
     config = DataConfig.from_plain(data_config("simulated", folder / "raw", *overrides))
     store = prepare(config, store_dir=folder / "store")
@@ -106,13 +115,32 @@ def build(model_name: str, folder: Path) -> tuple[Histories, EncodingSpec, Timed
     spec = fit_encoding(
         store.histories, store.schema, config.encoding, customer=train.customer, cutoff_us=train.cutoff_us
     )
-    settings = OmegaConf.load(ROOT / "conf" / "model" / f"{model_name}.yaml")
-    model_config = from_plain(ModelConfig, OmegaConf.to_container(settings))
+    model_config = from_plain(ModelConfig, _option(f"model/{model_name}"))
     scales = fit_target_scales(store.schema, train.labels, use_tied_amounts=model_config.use_tied_amounts)
-    graph = ScoringGraph(SequenceModel(spec, model_config, scales).eval(), Calibration())
-    path = folder / "model.onnx"
-    export_onnx(graph.eval(), spec=spec, path=path)
-    return store.histories, spec, TimedSession(open_session(path.read_bytes()))
+    model = SequenceModel(spec, model_config, scales).eval()
+    fitted = finish(
+        model,
+        task,
+        train=train.sample(EXPERT_READOUTS, np.random.default_rng(SEED)),
+        validation=None,
+        config=from_plain(BlendConfig, _option("blend/default")),
+        seed=SEED,
+    )
+    graphs = {
+        SERVED: ScoringGraph(fitted.model, fitted.calibration, fitted.blend),
+        NETWORK: ScoringGraph(model, Calibration()),
+    }
+    sessions = {}
+    for name, graph in graphs.items():
+        path = folder / "model.onnx"
+        export_onnx(graph.eval(), spec=spec, path=path)
+        sessions[name] = TimedSession(open_session(path.read_bytes()))
+    return store.histories, spec, sessions
+
+
+def _option(name: str) -> Any:
+    """Return a file of ``conf`` as plain values."""
+    return OmegaConf.to_container(OmegaConf.load(ROOT / "conf" / f"{name}.yaml"))
 
 
 class TimedPredictor(Predictor):
@@ -137,81 +165,108 @@ class TimedPredictor(Predictor):
         yield from runs
 
 
-def received(request: Histories, as_of_us: int, schema: Schema) -> Histories:
-    """Return a request as the server reads it."""
+def written(request: Histories, as_of_us: int, schema: Schema) -> bytes:
+    """Return a request as a client writes it."""
     ids = [str(customer) for customer in range(request.num_customers)]
-    data = write_request(request, ids, as_of_us=as_of_us, schema=schema).SerializeToString()
+    return write_request(request, ids, as_of_us=as_of_us, schema=schema).SerializeToString()
+
+
+def received(data: bytes, schema: Schema) -> Histories:
+    """Return a request as the server reads it."""
     read = read_together([AskedBytes.parse(data, limits=Limits())], schema, limits=Limits())
     assert not read.faults, "a customer of the store is sound"
     return read.histories
 
 
-def measure(
-    request: Histories, as_of_us: ndarray, spec: EncodingSpec, session: TimedSession, *, repeats: int
-) -> list[Figure]:
-    """Time whole predictions, and what of each is encoding and padding, and what is the graph."""
-    predictor = TimedPredictor(session, spec)
-    predictor.warm_up()
-    encoding: list[float] = []
-    inferring: list[float] = []
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Processor seconds of one request.
 
-    def predict() -> float:
+    Attributes:
+        reading: From bytes to histories.
+        encoding: From these to padded inputs.
+        inferring: The graph.
+        beside: All that is neither reading nor the graph.
+    """
+
+    reading: float
+    encoding: float
+    inferring: float
+    beside: float
+
+    @property
+    def share_percent(self) -> float:
+        """What encoding takes of the graph's time."""
+        return 100 * self.encoding / self.inferring
+
+
+def measure(
+    data: bytes, as_of_us: ndarray, spec: EncodingSpec, sessions: Mapping[str, TimedSession], *, repeats: int
+) -> list[Figure]:
+    """Time whole predictions, and what of each is encoding and padding, and what is the graph.
+
+    Every request is read before it is encoded, as in the server, whose worker does one after the other.
+    """
+    predictors = {name: TimedPredictor(session, spec) for name, session in sessions.items()}
+    taken: dict[str, list[Taken]] = {name: [] for name in predictors}
+
+    def predict(name: str) -> float:
+        session, predictor = sessions[name], predictors[name]
         session.seconds = predictor.seconds = 0.0
         start = time.thread_time()
+        request = received(data, spec.schema)
+        begun = time.thread_time()
         found = predictor.predict(request, as_of_us)
-        elapsed = time.thread_time() - start
+        elapsed = time.thread_time() - begun
         assert int(found.num_used.sum()) == request.num_events, "the request is not what the figure says"
-        inferring.append(session.seconds)
-        encoding.append(predictor.seconds)
-        return elapsed - session.seconds
+        taken[name].append(
+            Taken(
+                reading=begun - start,
+                encoding=predictor.seconds,
+                inferring=session.seconds,
+                beside=elapsed - session.seconds,
+            )
+        )
+        return elapsed
 
-    predict()
-    inferring.clear()
-    encoding.clear()
-    beside = interleaved({"beside": predict}, repeats=repeats)["beside"]
-    shares = [100 * own / graph for own, graph in zip(encoding, inferring, strict=True)]
-    size = f"{request.num_customers} customers of {NUM_EVENTS} events"
+    for name, predictor in predictors.items():
+        predictor.warm_up()
+        predict(name)
+        taken[name].clear()
+    interleaved({name: partial(predict, name) for name in predictors}, repeats=repeats)
+    served, alone = taken[SERVED], taken[NETWORK]
+    size = f"{NUM_CUSTOMERS} customers of {NUM_EVENTS} events"
+    main = f"encoding {size}, share of inference"
+    values = {
+        main: ([one.share_percent for one in served], "%"),
+        f"encoding {size}": ([1000 * one.encoding for one in served], "ms"),
+        f"all beside the graph for {size}, reading apart": ([1000 * one.beside for one in served], "ms"),
+        f"reading a request of {size}": ([1000 * one.reading for one in served], "ms"),
+        f"inference for {size}": ([1000 * one.inferring for one in served], "ms"),
+        f"{main} of the network alone": ([one.share_percent for one in alone], "%"),
+        f"inference of the network alone for {size}": ([1000 * one.inferring for one in alone], "ms"),
+    }
     return [
         Figure(
-            name=f"encoding {size}, share of inference",
-            value=statistics.median(shares),
-            unit="%",
-            goal=SHARE_GOAL_PERCENT,
+            name=name,
+            value=statistics.median(found),
+            unit=unit,
+            goal=SHARE_GOAL_PERCENT if name == main else None,
             better="lower",
-        ),
-        Figure(
-            name=f"encoding {size}",
-            value=1000 * statistics.median(encoding),
-            unit="ms",
-            goal=None,
-            better="lower",
-        ),
-        Figure(
-            name=f"all beside the graph for {size}",
-            value=1000 * statistics.median(beside),
-            unit="ms",
-            goal=None,
-            better="lower",
-        ),
-        Figure(
-            name=f"inference for {size}",
-            value=1000 * statistics.median(inferring),
-            unit="ms",
-            goal=None,
-            better="lower",
-        ),
+        )
+        for name, (found, unit) in values.items()
     ]
 
 
 def measure_alone(model_name: str, repeats: int) -> list[Figure]:
     """Build a model and measure it; for a process of its own."""
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as name:
-        histories, spec, session = build(model_name, Path(name))
+        histories, spec, sessions = build(model_name, Path(name))
         request, as_of_us = first_events(
             histories, num_customers=NUM_CUSTOMERS, num_events=NUM_EVENTS, history_days=spec.history_days
         )
-        request = received(request, int(as_of_us.max()), spec.schema)
-        return measure(request, as_of_us, spec, session, repeats=repeats)
+        data = written(request, int(as_of_us.max()), spec.schema)
+        return measure(data, as_of_us, spec, sessions, repeats=repeats)
 
 
 def over_processes(found: Sequence[Sequence[Figure]]) -> list[Figure]:
@@ -245,9 +300,9 @@ def main() -> None:
         found.append(run_in_child(measure_alone, arguments.model, arguments.repeats).value)
     method = (
         f"medians of {arguments.processes} processes' medians of {arguments.repeats} predictions by the "
-        f"server's predictor, model {arguments.model}, processor time of its one thread; encoding is from "
-        "histories, as the server reads them, to padded inputs; all beside the graph is that and bringing "
-        "the answers together"
+        f"server's predictor, model {arguments.model} with the experts of the default blend, processor time "
+        "of its one thread; encoding is from histories, which the same thread has just read, as in the "
+        "server, to padded inputs; all beside the graph is that and bringing the answers together"
     )
     report("encoding", over_processes(found), method=method)
 
