@@ -2,7 +2,7 @@
 
 It deliberately re-implements nothing of serving: the request is written as a client writes it and read as the
 server does, and the server's predictor is timed as it is, with a session that notes how long the graph itself
-runs: that of what training exports by default, with all experts, and that of its network alone. Weights do not
+runs: the one that training exports by default, with all experts, and the network of it alone. Weights do not
 matter to time, so the network is not trained. All of it runs in the calling thread, so its processor time is
 taken: other work on the machine does not count. Where a process's memory comes to lie moves the figures by a
 tenth, so several processes measure.
