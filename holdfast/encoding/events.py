@@ -47,6 +47,62 @@ class Events:
     num_unknown: Int64[ndarray, " stretch"]
 
 
+def encode_stretches(
+    histories: Histories,
+    numeric: Float32[ndarray, "field event"],
+    spec: EncodingSpec,
+    *,
+    starts: Int64[ndarray, " stretch"],
+    ends: Int64[ndarray, " stretch"],
+    widths: Int64[ndarray, " stretch"],
+    num_places: int,
+) -> Events:
+    """Encode stretches of events, one after the other.
+
+    What lies before a stretch is unknown to serving too: the first gap of each is missing by definition.
+
+    Args:
+        histories: Flat columns.
+        numeric: Their numeric fields (:func:`numeric_fields`).
+        spec: The fitted encoding.
+        starts: First event of every stretch.
+        ends: One past its last event.
+        widths: To how many places it is padded, with zeros.
+        num_places: The sum of these.
+
+    Raises:
+        AssertionError: A stretch has more events than places.
+    """
+    codes, dictionaries = stacked_codes(
+        histories.categorical, spec.schema.categorical_fields, num=len(histories.occurred_at_us)
+    )
+    tables, table_ends = spec.field_tables((histories.event_type.dictionary, *dictionaries))
+    ids = np.empty((num_places, 1 + len(codes)), dtype=np.int64)
+    values = np.empty((num_places, spec.event_value_size), dtype=np.float32)
+    days = np.empty(num_places, dtype=np.float32)
+    num_unknown = np.empty(len(starts), dtype=np.int64)
+    _write_events(
+        np.ascontiguousarray(histories.occurred_at_us),
+        numeric,
+        np.ascontiguousarray(histories.event_type.codes),
+        codes,
+        tables,
+        table_ends,
+        starts,
+        ends,
+        widths,
+        spec.origin_us,
+        spec.event_factors,
+        hour_table(),
+        day_table(),
+        ids,
+        values,
+        days,
+        num_unknown,
+    )
+    return Events(ids=ids, values=values, days=days, num_unknown=num_unknown)
+
+
 def encode_events(
     histories: Histories, numeric: Float32[ndarray, "field event"], spec: EncodingSpec
 ) -> Events:
@@ -61,45 +117,9 @@ def encode_events(
     """
     num = len(histories.occurred_at_us)
     starts, ends, widths = np.array([[0], [num], [num + 1]], dtype=np.int64)
-    events = blank_events(spec, num_places=num + 1, num_stretches=1)
-    write_events(
-        np.ascontiguousarray(histories.occurred_at_us),
-        numeric,
-        np.ascontiguousarray(histories.event_type.codes),
-        *coded_fields(histories, spec),
-        starts,
-        ends,
-        widths,
-        spec.origin_us,
-        spec.event_factors,
-        hour_table(),
-        day_table(),
-        events.ids,
-        events.values,
-        events.days,
-        events.num_unknown,
+    return encode_stretches(
+        histories, numeric, spec, starts=starts, ends=ends, widths=widths, num_places=num + 1
     )
-    return events
-
-
-def blank_events(spec: EncodingSpec, *, num_places: int, num_stretches: int) -> Events:
-    """Return room for events: what is in it is anything."""
-    return Events(
-        ids=np.empty((num_places, 1 + len(spec.schema.categorical_fields)), dtype=np.int64),
-        values=np.empty((num_places, spec.event_value_size), dtype=np.float32),
-        days=np.empty(num_places, dtype=np.float32),
-        num_unknown=np.empty(num_stretches, dtype=np.int64),
-    )
-
-
-def coded_fields(
-    histories: Histories, spec: EncodingSpec
-) -> tuple[Int32[ndarray, "field event"], Int64[ndarray, " entry"], Int64[ndarray, " id_column"]]:
-    """Return the codes of categorical fields, and all ids (:func:`holdfast.vocabulary.joined_tables`)."""
-    codes, dictionaries = stacked_codes(
-        histories.categorical, spec.schema.categorical_fields, num=len(histories.occurred_at_us)
-    )
-    return codes, *spec.field_tables((histories.event_type.dictionary, *dictionaries))
 
 
 def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarray, "field event"]:
@@ -108,7 +128,7 @@ def numeric_fields(histories: Histories, names: Sequence[str]) -> Float32[ndarra
 
 
 @native("ids", "values", "days", "num_unknown")
-def write_events(
+def _write_events(
     time_us: Int64[ndarray, " event"],
     numeric: Float32[ndarray, "field event"],
     event_types: Int32[ndarray, " event"],
@@ -127,32 +147,7 @@ def write_events(
     days: Float32[ndarray, " place"],
     num_unknown: Int64[ndarray, " stretch"],
 ) -> None:
-    """Write all of :class:`Events`: stretches of events, one after the other.
-
-    What lies before a stretch is unknown to serving too: the first gap of each is missing by definition.
-
-    Args:
-        time_us: Flat, like the next three.
-        numeric: NaN is missing.
-        event_types: Codes.
-        codes: Of the categorical fields.
-        tables: Ids of the codes of all columns (:func:`holdfast.vocabulary.joined_tables`).
-        table_ends: Where in them every column's end.
-        starts: First event of every stretch.
-        ends: One past its last event.
-        widths: To how many places it is padded, with zeros.
-        origin_us: Day 0.
-        factors: Scales of the numeric fields and of the gap.
-        hours: As of :func:`holdfast.encoding.scaling.hour_table`.
-        days_of_cycle: As of :func:`holdfast.encoding.scaling.day_table`.
-        ids: See :class:`Events`; likewise what follows.
-        values: Likewise.
-        days: Likewise.
-        num_unknown: Likewise.
-
-    Raises:
-        AssertionError: A stretch has more events than places.
-    """
+    """Write all of :class:`Events`."""
     for stretch in range(len(starts)):
         assert ends[stretch] - starts[stretch] <= widths[stretch], "padding must never cut a history"
     _write_ids(event_types, codes, tables, table_ends, starts, ends, widths, ids, num_unknown)

@@ -4,7 +4,6 @@ It deliberately knows nothing of how events are told: :mod:`holdfast.encoding.ev
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int32, Int64
@@ -72,38 +71,6 @@ def tell(
         The attributes of :class:`holdfast.encoding.encode.EncodedReadouts`, by name; and the features in
         their own units, one column per :func:`feature_names`, NaN where a value is missing.
     """
-    arguments = told_arguments(histories, numeric, cutoffs, spec, factors=factors)
-    write_told(*arguments)
-    segments, counts, ids, raw, scaled, calendar, days = arguments[-NUM_WRITTEN:]
-    told = {
-        "segment_start": segments[0],
-        "segment_end": segments[1],
-        "readout_offsets": cutoffs.offsets,
-        "readout_ids": ids,
-        "readout_values": scaled,
-        "readout_calendar": calendar,
-        "readout_days": days,
-        "readout_visible": counts[0],
-        "num_used": counts[1],
-        "num_truncated": counts[2],
-        "num_after": counts[3],
-    }
-    return told, raw
-
-
-NUM_WRITTEN = 7
-"""How many of the arguments of :func:`write_told`, its last ones, are what it writes."""
-
-
-def told_arguments(
-    histories: Histories,
-    numeric: Float32[ndarray, "field event"],
-    cutoffs: Cutoffs,
-    spec: EncodingSpec,
-    *,
-    factors: Float64[ndarray, "2 feature"] | None = None,
-) -> tuple[Any, ...]:
-    """Return the arguments of :func:`write_told`, in order; what is given is as of :func:`tell`."""
     factors = spec.readout.factors if factors is None else factors
     versions, schema = histories.attributes, spec.schema
     num_versions = len(versions.valid_from_us)
@@ -111,7 +78,14 @@ def told_arguments(
     values = stacked_values(versions.numeric, schema.numeric_attributes, num=num_versions)
     roles, tables, table_ends = spec.told_tables((histories.event_type.dictionary, *dictionaries))
     num, num_last = len(cutoffs.time_us), spec.readout.num_last_types
-    return (
+    segments = np.empty((2, len(cutoffs.customer)), dtype=np.int64)
+    counts = np.empty((NUM_COUNTS, num), dtype=np.int64)
+    ids = np.empty((num, num_last + len(codes)), dtype=np.int64)
+    raw = np.empty((num, factors.shape[1]))
+    scaled = np.empty(raw.shape, dtype=np.float32)
+    calendar = np.empty((num, CALENDAR_SIZE), dtype=np.float32)
+    days = np.empty(num, dtype=np.float32)
+    _tell(
         histories.offsets,
         np.ascontiguousarray(histories.occurred_at_us),
         np.ascontiguousarray(histories.event_type.codes),
@@ -135,18 +109,32 @@ def told_arguments(
         factors,
         hour_table(),
         day_table(),
-        np.empty((2, len(cutoffs.customer)), dtype=np.int64),
-        np.empty((NUM_COUNTS, num), dtype=np.int64),
-        np.empty((num, num_last + len(codes)), dtype=np.int64),
-        np.empty((num, factors.shape[1])),
-        np.empty((num, factors.shape[1]), dtype=np.float32),
-        np.empty((num, CALENDAR_SIZE), dtype=np.float32),
-        np.empty(num, dtype=np.float32),
+        segments,
+        counts,
+        ids,
+        raw,
+        scaled,
+        calendar,
+        days,
     )
+    told = {
+        "segment_start": segments[0],
+        "segment_end": segments[1],
+        "readout_offsets": cutoffs.offsets,
+        "readout_ids": ids,
+        "readout_values": scaled,
+        "readout_calendar": calendar,
+        "readout_days": days,
+        "readout_visible": counts[0],
+        "num_used": counts[1],
+        "num_truncated": counts[2],
+        "num_after": counts[3],
+    }
+    return told, raw
 
 
 @native("segments", "counts", "ids", "raw", "scaled", "calendar", "days")
-def write_told(
+def _tell(
     offsets: Int64[ndarray, " customer_plus_1"],
     event_us: Int64[ndarray, " event"],
     event_types: Int32[ndarray, " event"],

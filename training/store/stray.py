@@ -21,7 +21,7 @@ TIMES_OTHER_GAPS = 3
 
 MOST_STRAY = 3
 MOST_STRAY_SHARE = 1 / 1_000
-"""More events than either are no mistake, but a break in the business."""
+"""More events than both are no mistake, but a break in the business."""
 
 _FIRST_DAY, _LAST_DAY = EARLIEST_US // MICROSECONDS_PER_DAY, LATEST_US // MICROSECONDS_PER_DAY
 
@@ -50,12 +50,12 @@ class EventDays:
         if not is_start_given and (stray := _stray(counts[::-1], gaps[::-1])):
             last = len(days) - 1 - stray
             text = f"events up to {_date(int(days[last]))}, {gaps[last]:,} days before the others"
-            found[f"{text}: data count as complete from there on, unless observed_from says more"] = int(
+            found[f"{text}: data count as complete from there on, unless observed_from says otherwise"] = int(
                 counts[: last + 1].sum()
             )
         if not is_end_given and (stray := _stray(counts, gaps)):
             text = f"events from {_date(int(days[stray]))} on, {gaps[stray - 1]:,} days after the others"
-            found[f"{text}: data count as complete until then, unless observed_until says more"] = int(
+            found[f"{text}: data count as complete until then, unless observed_until says otherwise"] = int(
                 counts[stray:].sum()
             )
         return found

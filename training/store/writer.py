@@ -16,6 +16,10 @@ from training.store.place import replaced_when_complete
 from training.store.stream import OutOfOrderError
 from training.store.tally import Tally
 
+FEWEST_FINAL = 30
+FINAL_SHARE = 0.99
+"""A type with so many events, of which this share is their customer's last one, is told."""
+
 
 def write_store(
     tables: Tables,
@@ -53,11 +57,6 @@ def write_store(
         shutil.rmtree(folder / SPILL)
         write_index(folder, index)
         progress("writing", 1.0)
-
-
-FEWEST_FINAL = 30
-FINAL_SHARE = 0.99
-"""A type with so many events, of which this share is their customer's last one, is told."""
 
 
 def _index(
@@ -107,11 +106,14 @@ def _index(
     )
 
 
+def _asked_types(config: DataConfig) -> set[str]:
+    """Return every event type that a target asks about."""
+    return {name for target in config.targets.values() for name in target.event_types}
+
+
 def _unseen_types(config: DataConfig, found: Mapping[str, int]) -> dict[str, int]:
     """Return a notice for every declared event type that no event has."""
-    named = {*config.activity, *config.ended_by}
-    for target in config.targets.values():
-        named.update(target.event_types)
+    named = {*config.activity, *config.ended_by, *_asked_types(config)}
     return {f"declared event type {name!r} that no event has": 1 for name in sorted(named - set(found))}
 
 
@@ -125,9 +127,7 @@ def _final_types(config: DataConfig, found: Mapping[str, int], last: Mapping[str
         found: Events by type.
         last: Customers by the type of their last event.
     """
-    named = set(config.ended_by)
-    for target in config.targets.values():
-        named.update(target.event_types)
+    named = {*config.ended_by, *_asked_types(config)}
     total = sum(found.values())
     final = {
         name: count
