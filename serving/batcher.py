@@ -68,7 +68,7 @@ class Batcher:
         self._lock = threading.Condition()
         self._lines: Lines[Part, tuple[Batch, PaddedRun]] = Lines()
         self._waiting = {False: 0, True: 0}
-        self._is_closed = False
+        self._is_closed = self._is_draining = False
         self._threads = [
             threading.Thread(target=self._work, name=f"score-{number}", daemon=True)
             for number in range(workers)
@@ -95,7 +95,8 @@ class Batcher:
         """Queue the parts of a request; each of them ends by a call of its ``done``."""
         urgency = time.monotonic()
         with self._lock:
-            assert not self._is_closed, "nobody submits to a closed batcher"
+            is_ending = self._is_closed or self._is_draining
+            assert not is_ending, "nobody submits to a batcher that ends"
             submitted = urgency
             for part in parts:
                 part.submitted = submitted
@@ -103,6 +104,14 @@ class Batcher:
                 self._lines.add_part(part, urgency=urgency, is_large=part.is_large)
                 urgency += STRETCH * self.seconds_for(part.padded_events)
             self._lock.notify(len(parts))
+
+    def drain(self) -> None:
+        """End the workers once everything that was submitted has ended; blocks until then."""
+        with self._lock:
+            self._is_draining = True
+            self._lock.notify_all()
+        for thread in self._threads:
+            thread.join()
 
     def close(self, error: Exception) -> None:
         """Wait for the workers to end what they do, and end with an error whatever still waits."""
@@ -119,9 +128,10 @@ class Batcher:
         _stand_back()
         while True:
             with self._lock:
-                while not (self._lines or self._is_closed):
+                while not (self._lines or self._is_closed or self._is_draining):
                     self._lock.wait()
-                if self._is_closed:
+                # Whoever puts more in line is a worker, and looks again.
+                if self._is_closed or not self._lines:
                     return
                 urgency, taken = self._lines.take(time.monotonic(), join=_Joint())
             if isinstance(taken, tuple):

@@ -45,6 +45,9 @@ _TOTALS = {
     ),
     "request_seconds": _Form("From reading a call to its end.", ("service",), SECONDS_BOUNDS),
     "refusals": _Form("Calls that were not answered, by reason.", ("reason",)),
+    "versions": _Form(
+        "Other versions of the model that were found while serving: served, or refused.", ("outcome",)
+    ),
     "customers": _Form("Customers of answered calls: scored, or at fault.", ("status",)),
     "events": _Form(
         "Events of these customers: used, truncated, after as_of; and used ones with an unknown value.",

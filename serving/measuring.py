@@ -43,6 +43,12 @@ class Measured:
     threads: int
     seconds_per_event: float
 
+    def for_plan(self, plan: RunPlan) -> "Measured":
+        """Return the same for another model, whose plan may have other lengths."""
+        found = self.plan
+        plan = replace(plan, budget_events=found.budget_events, merge_events=found.merge_events)
+        return replace(self, plan=plan)
+
 
 def measure(
     predictor: Predictor, *, max_threads: int, threads: int | None = None, budget_events: int | None = None

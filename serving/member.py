@@ -1,7 +1,7 @@
 """Entry of one of several processes that share a port; :mod:`serving.processes` starts it.
 
 It deliberately decides nothing: settings come as the first line of standard input, it says there
-when the model is ready, listens when it is told to, says what it noticed whenever it is asked, and
+when the model is ready, listens when it is told to, obeys whatever :mod:`serving.orders` has, and
 stops by SIGTERM or when nobody is left who could tell it: at the end of its input.
 """
 
@@ -16,8 +16,11 @@ from holdfast.errors import HoldfastError
 from serving.collecting import collecting_little
 from serving.logs import configure_logging
 from serving.loop import run
-from serving.server import ScoringServer, prepare
+from serving.orders import obey
+from serving.preparing import prepare
+from serving.server import ScoringServer
 from serving.settings import Settings
+from serving.versions import Versions, version_at
 
 
 def main() -> int:
@@ -44,6 +47,7 @@ async def _serve(settings: Settings) -> None:
     pipe, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(orders), sys.stdin)
     server = ScoringServer(settings)
     stopped = asyncio.create_task(stopping.wait())
+    version = version_at(settings.artifact)
     prepared = asyncio.create_task(asyncio.to_thread(prepare, settings))
     try:
         await asyncio.wait((prepared, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -59,7 +63,8 @@ async def _serve(settings: Settings) -> None:
             await server.open(await prepared)
             await server.start()
             _say({"port": server.port})
-            ended = asyncio.create_task(_obey(orders, server))
+            versions = Versions(settings, await prepared, version)
+            ended = asyncio.create_task(obey(orders, _say, server, versions))
             with collecting_little():
                 await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
@@ -67,12 +72,6 @@ async def _serve(settings: Settings) -> None:
         stopped.cancel()
         pipe.close()
         await server.stop(settings.grace_seconds)
-
-
-async def _obey(orders: asyncio.StreamReader, server: ScoringServer) -> None:
-    """Tell what was noticed whenever that is asked, until nobody is left who could ask."""
-    while await orders.readline():
-        _say(server.scorer.snapshot())
 
 
 def _say(what: Mapping[str, Any]) -> None:

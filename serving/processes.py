@@ -6,29 +6,24 @@ whoever is told SERVING speaks for the whole; one that dies is replaced while th
 """
 
 import asyncio
-import json
 import logging
 import signal
 import socket
-import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 
 from holdfast.errors import RunError
 from serving.administration import Administration
+from serving.child import Child
 from serving.cores import num_cores
-from serving.recording import EMPTY, Snapshot, added
+from serving.recording import EMPTY, Recorder, Snapshot, added
 from serving.server import port_file
 from serving.settings import Settings
+from serving.versions import Version, beside, follow, version_at
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
 """How long a process that died is let alone: twice as long every time, until one has lived that long."""
-
-LOOK_SECONDS = 1.0
-"""How long a process may take to say what it noticed."""
 
 KILL_AFTER_SECONDS = 5.0
 """What a process may take beyond the grace of its calls."""
@@ -36,100 +31,15 @@ KILL_AFTER_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
-class _Member:
-    """One of the processes."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
-        self.pid = process.pid
-        self.noticed: Snapshot = EMPTY
-        self._is_listening = False
-        self._hearing: asyncio.Task[dict[str, Any]] | None = None
-
-    @classmethod
-    async def start(cls, settings: Settings) -> "_Member":
-        """Start a process; it loads and measures the model, and does not listen yet."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *_warning_flags(), "-m", "serving.member"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            # A terminal's Ctrl-C is for the supervisor, who tells them all.
-            start_new_session=True,
-        )
-        member = cls(process)
-        member._tell(settings.model_dump_json())
-        return member
-
-    async def hear(self) -> dict[str, Any]:
-        """Return what the process says next.
-
-        Raises:
-            RunError: It has ended.
-        """
-        assert self._process.stdout is not None
-        line = await self._process.stdout.readline()
-        if not line:
-            code = await self._process.wait()
-            raise RunError(f"process {self.pid} ended with exit code {code}: its own last line says why")
-        said: dict[str, Any] = json.loads(line)
-        return said
-
-    async def listen(self) -> None:
-        """Have the process listen, and return when it does.
-
-        Raises:
-            RunError: It has ended.
-        """
-        self._tell("listen")
-        await self.hear()
-        self._is_listening = True
-
-    async def look(self) -> None:
-        """Have the process say what it noticed; where it takes too long, what it said last still holds."""
-        if not self._is_listening:
-            return
-        hearing = self._hearing
-        if hearing is None:
-            self._tell("noticed")
-            hearing = self._hearing = asyncio.create_task(self.hear())
-        await asyncio.wait((hearing,), timeout=LOOK_SECONDS)
-        if hearing.done() and self._hearing is hearing:
-            self._hearing = None
-            # One that has ended says no more: its place is taken by another.
-            with suppress(RunError):
-                self.noticed = hearing.result()
-
-    async def wait(self) -> int:
-        """Return the exit code when the process has ended."""
-        return await self._process.wait()
-
-    async def stop(self, seconds: float) -> None:
-        """Have the process end its calls and itself, at the latest after so many seconds."""
-        self._is_listening = False
-        if self._hearing is not None:
-            self._hearing.cancel()
-        with suppress(ProcessLookupError):
-            self._process.terminate()
-        try:
-            await asyncio.wait_for(self._process.wait(), seconds)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                self._process.kill()
-            await self._process.wait()
-
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{line}\n".encode())
-
-
 class _Group:
     """All processes of a server."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._members: list[_Member] = []
+        self._members: list[Child] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: Snapshot = EMPTY
+        self.recorder = Recorder()
         self._model = ""
         self.is_ready = False
 
@@ -163,12 +73,32 @@ class _Group:
     async def noticed(self) -> Snapshot:
         """Return what all of them noticed, those that have died included."""
         await asyncio.gather(*(member.look() for member in self._members))
-        return added([self._ended, *(member.noticed for member in self._members)])
+        own: Snapshot = {**EMPTY, "totals": self.recorder.totals()}
+        return added([self._ended, own, *(member.noticed for member in self._members)])
+
+    async def swap(self, version: Version) -> None:
+        """Have all processes load another version, one after the other, and then all serve it.
+
+        Raises:
+            ArtifactError: One of them refuses it; all go on with what they serve.
+            RunError: One of them has ended meanwhile; likewise.
+        """
+        members = [member for member in self._members if member.is_listening]
+        models = [await member.prepare(version) for member in members]
+        if not models:
+            raise RunError("no process is there to load it")
+        # Before they swap: one that is started from now on, in the place of another, loads it too.
+        self._settings = self._settings.model_copy(update={"artifact": version.folder})
+        self._model = models[0]
+        for ended in await asyncio.gather(*(member.swap() for member in members), return_exceptions=True):
+            if isinstance(ended, BaseException) and not isinstance(ended, RunError):
+                raise ended
+        _log.info("serving", extra={"model": self._model, "artifact": str(version.folder)})
 
     async def _add(self) -> None:
-        self._members.append(await _Member.start(self._settings))
+        self._members.append(await Child.start(self._settings))
 
-    async def _prepared(self, member: _Member) -> None:
+    async def _prepared(self, member: Child) -> None:
         """Wait until a process is ready; one with another model than the first one is stopped.
 
         Raises:
@@ -178,8 +108,7 @@ class _Group:
         if model != self._model:
             _log.error("another model", extra={"pid": member.pid, "model": model, "wanted": self._model})
             await member.stop(KILL_AFTER_SECONDS)
-            reason = f"the artifact is {model} now and was {self._model}: start the server anew"
-            raise RunError(reason)
+            raise RunError(f"the artifact is {model} now and was {self._model}")
 
     async def _keep(self, place: int) -> None:
         """Put another process in the place of one that died, again and again."""
@@ -191,12 +120,12 @@ class _Group:
                 pause = FIRST_PAUSE_SECONDS
             extra = {"pid": self._members[place].pid, "exit_code": code, "pause_seconds": pause}
             _log.error("process died", extra=extra)
-            other: _Member | None = None
+            other: Child | None = None
             while other is None:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
                 try:
-                    other = await _Member.start(self._settings)
+                    other = await Child.start(self._settings)
                 except OSError as error:
                     # The machine has no process to spare just now.
                     _log.error("process not started", extra={"reason": str(error)})
@@ -225,6 +154,7 @@ async def supervise(settings: Settings) -> None:
     with _reserved(settings.host, settings.port) as reserved:
         port = reserved.getsockname()[1]
         threads = settings.threads or max(1, num_cores() // settings.processes)
+        version = version_at(settings.artifact)
         # A link may point elsewhere by the time that a process is replaced.
         artifact = settings.artifact.resolve()
         own = {"artifact": artifact, "port": port, "threads": threads}
@@ -242,7 +172,9 @@ async def supervise(settings: Settings) -> None:
                 await started
                 with port_file(settings.port_file, port):
                     _log.info("serving", extra={"port": port, "processes": settings.processes})
-                    await stopped
+                    tell = group.recorder.found_version
+                    async with beside(follow(settings, version, group.swap, tell=tell)):
+                        await stopped
             started.cancel()
         finally:
             stopped.cancel()
@@ -270,8 +202,3 @@ def _reserved(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: is the port taken, the address this machine's?"
         ) from error
     return reserved
-
-
-def _warning_flags() -> Sequence[str]:
-    """Return the flags by which this interpreter was told about warnings, for the others."""
-    return tuple(f"-W{option}" for option in sys.warnoptions)

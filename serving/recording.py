@@ -83,6 +83,7 @@ class Recorder:
         self._calls: defaultdict[str, int] = defaultdict(int)
         self._seconds: dict[str, Histogram] = {}
         self._refusals: defaultdict[str, int] = defaultdict(int)
+        self._versions: defaultdict[str, int] = defaultdict(int)
         self._customers = {"scored": 0, "fault": 0}
         self._events = {"used": 0, "truncated": 0, "after": 0, "unknown": 0}
         self._wait = Histogram(SECONDS_BOUNDS)
@@ -107,6 +108,10 @@ class Recorder:
     def refused(self, reason: str) -> None:
         """Count a call that was not answered, by reason."""
         self._refusals[reason] += 1
+
+    def found_version(self, outcome: str) -> None:
+        """Count another version of the model that was found while serving: served, or refused."""
+        self._versions[outcome] += 1
 
     def answered(self, noticed: Noticed) -> None:
         """Count the customers of an answer."""
@@ -134,6 +139,7 @@ class Recorder:
             "requests": dict(self._calls),
             "request_seconds": {service: found.numbers() for service, found in self._seconds.items()},
             "refusals": dict(self._refusals),
+            "versions": dict(self._versions),
             "customers": dict(self._customers),
             "events": dict(self._events),
             "queue_wait_seconds": {"": self._wait.numbers()},

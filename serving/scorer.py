@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from typing import Any, TypeVar
@@ -23,12 +22,13 @@ from serving.artifact import Artifact
 from serving.asking import Asked, AskedHistories
 from serving.batch import Part
 from serving.batcher import MAX_JOINED_CUSTOMERS, MAX_JOINED_EVENTS, MAX_JOINED_PADDED, Batcher
+from serving.calls import Call
 from serving.errors import ExpiredError, OverloadedError, UnavailableError, UnknownModelError
 from serving.pace import Pace
 from serving.plan import RunPlan
 from serving.reading import read_together
-from serving.recording import SEPARATOR, Noticed, Recorder, Snapshot
-from serving.scored import Scored, noticed_in, scored_of
+from serving.recording import EMPTY, SEPARATOR, Recorder, Snapshot, added
+from serving.scored import Scored
 
 MIN_RETRY_SECONDS = 0.01
 LARGE_EVENTS = 4_096
@@ -39,29 +39,12 @@ LARGE_SHARE_OF_QUEUE = 0.75
 T = TypeVar("T")
 
 
-@dataclass(eq=False, slots=True, kw_only=True)
-class _Call:
-    """A request that waits for its parts."""
-
-    future: "asyncio.Future[Any]"
-    write: Callable[[Scored], Any]
-    deadline: float
-    num_left: int = 0
-    parts: Sequence[Part] = field(default_factory=tuple)
-    is_dropped: bool = False
-    noticed: Noticed | None = None
-
-    def is_wanted(self) -> bool:
-        """Say whether somebody still waits; asked by workers."""
-        return not self.is_dropped and time.monotonic() < self.deadline
-
-
 class Scorer:
     """The model of a process, once it is loaded, and everything that waits for it.
 
     Attributes:
         limits: What a request may hold.
-        recorder: What was noticed about calls, customers and runs.
+        recorder: What was noticed about calls and customers, and of versions of the model.
     """
 
     def __init__(self, *, limits: Limits, default_deadline_seconds: float, max_queued_events: int) -> None:
@@ -79,28 +62,43 @@ class Scorer:
         self._max_queued_events = max_queued_events
         self._artifact: Artifact | None = None
         self._batcher: Batcher | None = None
+        self._runs = Recorder()
+        self._retiring: dict[Batcher, tuple[Recorder, asyncio.Task[None]]] = {}
+        self._retired: Snapshot = EMPTY
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refusal = "the model is still being loaded"
         self._num_open = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
-        self._ended: deque[tuple[_Call, Any, Exception | None]] = deque()
+        self._ended: deque[tuple[Call, Any, Exception | None]] = deque()
         self._is_told = False
 
     def open(self, artifact: Artifact, *, workers: int, seconds_per_event: float) -> None:
         """Answer with this model from now on; called on the event loop that asks.
+
+        What was asked of the model before is still answered by it.
 
         Args:
             artifact: The verified model.
             workers: Threads that score.
             seconds_per_event: What a padded event costs a worker, to begin with.
         """
-        assert self._batcher is None, "a scorer has one model for its life"
         self._loop = asyncio.get_running_loop()
+        if self._batcher is not None:
+            retiring = self._loop.create_task(self._retire(self._batcher))
+            self._retiring[self._batcher] = (self._runs, retiring)
         read = partial(read_together, schema=artifact.manifest.schema, limits=self.limits)
         pace = Pace(seconds_per_event)
-        self._batcher = Batcher(artifact.predictor, read, workers=workers, pace=pace, recorder=self.recorder)
+        # One each: what workers count is guarded by their own batcher's lock.
+        self._runs = Recorder()
+        self._batcher = Batcher(artifact.predictor, read, workers=workers, pace=pace, recorder=self._runs)
         self._artifact = artifact
+
+    async def _retire(self, batcher: Batcher) -> None:
+        """End a batcher that is asked no more, once it has answered everything; what it counted stays."""
+        await asyncio.to_thread(batcher.drain)
+        runs, _ = self._retiring.pop(batcher)
+        self._retired = added([self._retired, {**EMPTY, "totals": runs.totals()}])
 
     def refuse(self) -> None:
         """Be unavailable to every new call from now on; those that wait are still answered."""
@@ -117,13 +115,15 @@ class Scorer:
         if self._artifact is not None:
             manifest = self._artifact.manifest
             models = {f"{manifest.name}{SEPARATOR}{manifest.version}": 1}
-        waiting = 0 if self._batcher is None else self._batcher.waiting_events
+        batchers = [*self._retiring, *([] if self._batcher is None else [self._batcher])]
         states = {
             "requests_in_flight": {"": self._num_open},
-            "waiting_padded_events": {"": waiting},
+            "waiting_padded_events": {"": sum(batcher.waiting_events for batcher in batchers)},
             "model_processes": models,
         }
-        return {"totals": self.recorder.totals(), "states": states}
+        recorders = [self.recorder, self._runs, *(runs for runs, _ in self._retiring.values())]
+        totals: list[Snapshot] = [{**EMPTY, "totals": recorder.totals()} for recorder in recorders]
+        return {"totals": added([self._retired, *totals])["totals"], "states": states}
 
     async def wait_idle(self) -> None:
         """Return as soon as no call waits."""
@@ -132,8 +132,9 @@ class Scorer:
     def close(self) -> None:
         """End the workers after what they do now, and whatever waits with an error; blocks."""
         self.refuse()
-        if self._batcher is not None:
-            self._batcher.close(UnavailableError(self._refusal))
+        for batcher in (*self._retiring, self._batcher):
+            if batcher is not None:
+                batcher.close(UnavailableError(self._refusal))
 
     def artifact(self, name: str = "", version: str = "") -> Artifact:
         """Return the model that answers.
@@ -217,7 +218,7 @@ class Scorer:
         if seconds <= 0:
             raise ExpiredError
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        call = _Call(future=future, write=write, deadline=time.monotonic() + seconds)
+        call = Call(future=future, write=write, deadline=time.monotonic() + seconds)
         call.parts = self._cut(call, artifact.predictor.plan, asked, as_of_us)
         call.num_left = len(call.parts)
         try:
@@ -234,7 +235,7 @@ class Scorer:
         finally:
             self._leave(call)
 
-    def _leave(self, call: _Call) -> None:
+    def _leave(self, call: Call) -> None:
         """Forget a call that was answered or cancelled: nobody waits for it any more."""
         call.is_dropped = True
         # A part knows its call: what is answered goes at once, not when cycles are collected.
@@ -243,7 +244,7 @@ class Scorer:
         if not self._num_open:
             self._is_idle.set()
 
-    def _cut(self, call: _Call, plan: RunPlan, asked: Asked, as_of_us: ndarray) -> Sequence[Part]:
+    def _cut(self, call: Call, plan: RunPlan, asked: Asked, as_of_us: ndarray) -> Sequence[Part]:
         """Return the parts of a request: one, unless it is larger than what is encoded in one go."""
         num_events = asked.num_events
         padded = [plan.padded_length(num) for num in num_events]
@@ -280,13 +281,13 @@ class Scorer:
             retry_seconds = max(excess, MIN_RETRY_SECONDS)
             raise OverloadedError(message, reason="queue", retry_after_seconds=retry_seconds)
 
-    def _tell(self, call: _Call, part: Part, error: Exception | None) -> None:
+    def _tell(self, call: Call, part: Part, error: Exception | None) -> None:
         """Note that a part has ended, and have the event loop look at it; called on workers."""
         answer: Any = None
         if error is None and part.predictions is None:
             error = ExpiredError()
         elif error is None and len(call.parts) == 1:
-            answer, error = _written(call)
+            answer, error = call.written()
         self._ended.append((call, answer, error))
         if not self._is_told:
             self._is_told = True
@@ -303,7 +304,7 @@ class Scorer:
             if call.future.done():
                 continue
             if error is None and not call.num_left and len(call.parts) > 1:
-                answer, error = _written(call)
+                answer, error = call.written()
             if error is not None:
                 call.is_dropped = True
                 call.future.set_exception(error)
@@ -311,16 +312,6 @@ class Scorer:
                 assert call.noticed is not None
                 self.recorder.answered(call.noticed)
                 call.future.set_result(answer)
-
-
-def _written(call: _Call) -> tuple[Any, Exception | None]:
-    """Return the answer to a call whose parts have all been answered, or why it cannot be written."""
-    try:
-        scored = scored_of(call.parts)
-        call.noticed = noticed_in(scored)
-        return call.write(scored), None
-    except Exception as error:  # noqa: BLE001 (the caller must hear of it, and the worker live on)
-        return None, error
 
 
 def _cuts(padded: Sequence[int], num_events: Sequence[int]) -> Sequence[int]:

@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -18,16 +18,14 @@ from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import RunError
 from serving.administration import Administration
-from serving.artifact import Artifact
 from serving.collecting import collecting_little
-from serving.cores import num_cores
-from serving.measuring import Measured, measure
 from serving.open_inference.servicer import OPEN_INFERENCE_SERVICE, OpenInferenceServicer
+from serving.preparing import Prepared, prepare
 from serving.recording import Snapshot
-from serving.rehearsing import rehearse
 from serving.scorer import Scorer
 from serving.servicer import SCORING_SERVICE, ScoringServicer
 from serving.settings import Settings
+from serving.versions import Version, Versions, beside, follow, version_at
 
 SERVICES = (SCORING_SERVICE, OPEN_INFERENCE_SERVICE)
 """What the port serves beside health and reflection."""
@@ -38,19 +36,6 @@ SHARED_CONNECTION_AGE_SECONDS = 60.0
 """A connection stays with the process that took it: opened anew now and then, load spreads again."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
-    """A model that is verified, measured and warm.
-
-    Attributes:
-        artifact: The model.
-        measured: How it runs best here.
-    """
-
-    artifact: Artifact
-    measured: Measured
 
 
 class ScoringServer:
@@ -103,19 +88,25 @@ class ScoringServer:
         await self._server.start()
         _log.info("listening", extra={"host": settings.host, "port": self.port})
 
-    async def load(self) -> None:
+    async def load(self) -> Prepared:
         """Load and verify the artifact on a thread, then say SERVING.
+
+        Returns:
+            What is served now.
 
         Raises:
             ArtifactError: It cannot be served.
         """
-        await self.open(await asyncio.to_thread(prepare, self._settings))
-        manifest = self.scorer.artifact().manifest
-        extra = {"model": manifest.name, "version": manifest.version, "port": self.port}
-        _log.info("serving", extra=extra)
+        prepared = await asyncio.to_thread(prepare, self._settings)
+        await self.open(prepared)
+        self._tell(prepared)
+        return prepared
 
     async def open(self, prepared: Prepared) -> None:
-        """Answer with a model from now on, and say SERVING; before :meth:`start` or after."""
+        """Answer with a model from now on, and say SERVING; before :meth:`start` or after.
+
+        What was asked of a model before is still answered by it.
+        """
         measured = prepared.measured
         self.scorer.open(
             prepared.artifact, workers=measured.threads, seconds_per_event=measured.seconds_per_event
@@ -143,6 +134,21 @@ class ScoringServer:
         await self.administration.stop()
         _log.info("stopped")
 
+    async def swap(self, version: Version, versions: Versions) -> None:
+        """Answer with another version from now on.
+
+        Raises:
+            ArtifactError: It cannot be served, and what is served goes on.
+        """
+        prepared = await versions.prepare(version)
+        await versions.swap(self.open)
+        self._tell(prepared)
+
+    def _tell(self, prepared: Prepared) -> None:
+        manifest = prepared.artifact.manifest
+        extra = {"model": manifest.name, "version": manifest.version, "port": self.port}
+        _log.info("serving", extra=extra)
+
     async def _snapshot(self) -> Snapshot:
         return self.scorer.snapshot()
 
@@ -169,36 +175,6 @@ def _channel_options(settings: Settings) -> Sequence[tuple[str, int]]:
     return options
 
 
-def prepare(settings: Settings) -> Prepared:
-    """Load the model, find out how it runs best here, and warm it up; blocks.
-
-    Raises:
-        ArtifactError: It cannot be served.
-        ConfigError: What shall run it is missing on this machine.
-    """
-    artifact = Artifact.load(
-        settings.artifact, schema_fingerprint=settings.schema_fingerprint, provider=settings.provider
-    )
-    measured = measure(
-        artifact.predictor,
-        max_threads=num_cores(),
-        threads=settings.threads,
-        budget_events=settings.budget_events,
-    )
-    predictor = artifact.predictor.with_plan(measured.plan)
-    predictor.warm_up()
-    artifact = replace(artifact, predictor=predictor)
-    rehearse(artifact, limits=settings.limits)
-    extra = {
-        "threads": measured.threads,
-        "budget_events": measured.plan.budget_events,
-        "merge_events": measured.plan.merge_events,
-        "microseconds_per_event": round(1e6 * measured.seconds_per_event, 2),
-    }
-    _log.info("measured", extra=extra)
-    return Prepared(artifact=artifact, measured=measured)
-
-
 async def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -217,12 +193,17 @@ async def serve(settings: Settings) -> None:
     stopped = asyncio.create_task(stopping.wait())
     try:
         await server.start()
+        # Looked at before it is read: what is written meanwhile is another version.
+        version = version_at(settings.artifact)
         loaded = asyncio.create_task(server.load())
         await asyncio.wait((loaded, stopped), return_when=asyncio.FIRST_COMPLETED)
         if loaded.done():
-            await loaded
+            versions = Versions(settings, await loaded, version)
+            swap = partial(server.swap, versions=versions)
+            tell = server.scorer.recorder.found_version
             with port_file(settings.port_file, server.port), collecting_little():
-                await stopped
+                async with beside(follow(settings, version, swap, tell=tell)):
+                    await stopped
         loaded.cancel()
     finally:
         stopped.cancel()

@@ -33,7 +33,10 @@ class Settings(BaseSettings):
     )
 
     artifact: Path
-    """Folder of the artifact."""
+    """Folder of the artifact, or a link to it."""
+
+    reload_seconds: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
+    """How often to look whether another version lies there, which is then served; 0 for never."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on: loopback unless told otherwise."""

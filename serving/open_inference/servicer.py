@@ -4,7 +4,7 @@ It deliberately knows neither ports nor batching, and turns no error into a stat
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -12,9 +12,10 @@ from google.protobuf.message import Message
 
 import holdfast
 from holdfast.inference import open_inference_pb2 as pb
+from holdfast.manifest import Manifest
 from serving.asking import parsed
 from serving.errors import UnavailableError, UnknownModelError
-from serving.open_inference.inputs import read_inputs
+from serving.open_inference.inputs import Asked, read_inputs
 from serving.open_inference.outputs import wanted_outputs, write_metadata, write_outputs
 from serving.scorer import Scorer
 from serving.statuses import Context, Counted, abort
@@ -96,18 +97,27 @@ class OpenInferenceServicer:
     async def _infer(
         self, request: pb.ModelInferRequest, deadline_seconds: float | None
     ) -> pb.ModelInferResponse:
-        manifest = self._scorer.artifact(request.model_name, request.model_version).manifest
-        names = wanted_outputs(manifest, request)
-        if request.ByteSize() <= BYTES_ON_THE_LOOP:
-            asked = read_inputs(request, manifest.schema, limits=self._scorer.limits)
-        else:
-            asked = await asyncio.to_thread(read_inputs, request, manifest.schema, limits=self._scorer.limits)
+        manifest, names, asked = await self._read(request)
         scored = await self._scorer.score(
             asked.histories,
             asked.as_of_us,
             deadline_seconds=deadline_seconds,
         )
         return write_outputs(manifest, request, names, asked, scored.predictions, scored.faults)
+
+    async def _read(self, request: pb.ModelInferRequest) -> tuple[Manifest, Sequence[str], Asked]:
+        """Read a request for the model that is served when it has been read."""
+        while True:
+            artifact = self._scorer.artifact(request.model_name, request.model_version)
+            manifest, limits = artifact.manifest, self._scorer.limits
+            names = wanted_outputs(manifest, request)
+            if request.ByteSize() <= BYTES_ON_THE_LOOP:
+                asked = read_inputs(request, manifest.schema, limits=limits)
+            else:
+                asked = await asyncio.to_thread(read_inputs, request, manifest.schema, limits=limits)
+            # Another version may be served by now, of another schema.
+            if self._scorer.artifact(request.model_name, request.model_version) is artifact:
+                return manifest, names, asked
 
     def _is_ready(self, name: str, version: str) -> bool:
         try:

@@ -28,9 +28,10 @@ FIXED = ("--threads", "1", "--budget-events", "256")
 
 
 @contextmanager
-def running(*flags: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run ``python -m serving`` with several processes."""
-    command = [sys.executable, "-W", "error", "-m", "serving", "--processes", "2", *FIXED, *flags]
+def running(*flags: str, num_processes: int = 2) -> Iterator["subprocess.Popen[str]"]:
+    """Run ``python -m serving``."""
+    processes = ("--processes", str(num_processes))
+    command = [sys.executable, "-W", "error", "-m", "serving", *processes, *FIXED, *flags]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -44,11 +45,9 @@ def events_of(process: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
     yield from map(json.loads, process.stderr)
 
 
-def until(events: Iterator[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Return the next event of a name, of the supervisor."""
-    return next(
-        event for event in events if event["event"] == name and event["logger"] == "serving.processes"
-    )
+def until(events: Iterator[dict[str, Any]], name: str, logger: str = "serving.processes") -> dict[str, Any]:
+    """Return the next event of a name, mostly of the supervisor."""
+    return next(event for event in events if event["event"] == name and event["logger"] == logger)
 
 
 def ask(port: int) -> Any:
@@ -140,15 +139,65 @@ def replaced_by(
     return until(events, name)
 
 
+@pytest.fixture
+def current(artifact_folder: Path, tmp_path: Path) -> Path:
+    """Return a link to version 1; version 2 lies beside it as ``second``."""
+    for name, version in (("first", "1"), ("second", "2")):
+        shutil.copytree(artifact_folder, tmp_path / name)
+        manifest = tmp_path / name / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"version": version}))
+    point(tmp_path / "current", tmp_path / "first")
+    return tmp_path / "current"
+
+
+def point(link: Path, folder: Path) -> None:
+    """Have a link point at a folder, in one step."""
+    partial = link.with_name("partial")
+    partial.symlink_to(folder)
+    partial.replace(link)
+
+
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_all_processes_go_over_to_another_version(current: Path, num_processes: int) -> None:
+    """They load it one by one and swap together; one that is replaced later serves it too.
+
+    A version that is refused by one is served by none.
+    """
+    logger = "serving.server" if num_processes == 1 else "serving.processes"
+    flags = ("--artifact", str(current), "--port", "0", "--metrics-port", "0", "--reload-seconds", "0.02")
+    with running(*flags, num_processes=num_processes) as process:
+        events = events_of(process)
+        metrics_port = until(events, "metrics", logger)["port"]
+        port = until(events, "serving", logger)["port"]
+        assert {ask(port).version for _ in range(8)} == {"1"}
+        point(current, current.with_name("second"))
+        until(events, "serving", logger)
+        assert {ask(port).version for _ in range(8)} == {"2"}
+        if num_processes > 1:
+            replaced_by(process, events, "process replaced")
+            assert {ask(port).version for _ in range(8)} == {"2"}
+        (current.with_name("first") / "model.onnx").write_bytes(b"nothing")
+        point(current, current.with_name("first"))
+        refused = until(events, "version refused", "serving.versions")
+        assert "model.onnx" in refused["reason"]
+        assert {ask(port).version for _ in range(8)} == {"2"}
+        shown = probe(metrics_port, "metrics")
+        assert f'holdfast_model_processes{{model="small",version="2"}} {num_processes}.0' in shown
+        for outcome in ("served", "refused"):
+            assert f'holdfast_versions_total{{outcome="{outcome}"}} 1.0' in shown
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_SECONDS) == 0
+
+
 def test_all_processes_serve_one_model(artifact_folder: Path, tmp_path: Path) -> None:
-    """A link that points elsewhere meanwhile changes nothing; another artifact in its place is not served."""
+    """One that replaces another serves what that one served, or nothing, where no version is loaded anew."""
     first, second, link = tmp_path / "first", tmp_path / "second", tmp_path / "current"
     for folder in (first, second):
         shutil.copytree(artifact_folder, folder)
     manifest = json.loads((second / "manifest.json").read_text())
     (second / "manifest.json").write_text(json.dumps(manifest | {"version": "20991231T000000Z"}))
     link.symlink_to(first)
-    with running("--artifact", str(link), "--port", "0") as process:
+    with running("--artifact", str(link), "--port", "0", "--reload-seconds", "0") as process:
         events = events_of(process)
         until(events, "serving")
         link.unlink()

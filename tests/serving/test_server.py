@@ -29,8 +29,9 @@ from holdfast.wire import Limits, write_request
 from serving import entry_loops, row_loops, wire_loops
 from serving import server as server_module
 from serving.artifact import Artifact
+from serving.preparing import prepare
 from serving.rehearsing import rehearse
-from serving.server import ScoringServer, port_file, prepare, serve
+from serving.server import ScoringServer, port_file, serve
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -75,4 +75,4 @@ def test_help_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert "python -m serving" in shown
-    assert "Folder of the artifact." in shown
+    assert "Folder of the artifact, or a link to it." in shown
