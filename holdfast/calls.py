@@ -16,6 +16,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from holdfast.arguments import check_choice, check_seconds, check_seconds_left, check_text, check_whole
+from holdfast.bearer import Token, metadata_of
 from holdfast.description import ModelDescription
 from holdfast.errors import DataError, ServiceError
 from holdfast.retries import Tries
@@ -177,11 +178,13 @@ class Manners:
         model: Name of the model that is wanted; empty for the one that the server has.
         timeout_seconds: Deadline of every request, further tries included.
         compress_above_bytes: Requests larger than this are compressed; None for none.
+        token: What every call carries, or what gives it; None for nothing.
     """
 
     model: str
     timeout_seconds: float
     compress_above_bytes: int | None
+    token: Token | None
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning.
@@ -210,7 +213,18 @@ class Manners:
         seconds = min(self.timeout_seconds, LONGEST_SECONDS)
         return Tries(seconds if until is None else min(seconds, until - time.monotonic()))
 
-    def compression(self, request: Message) -> grpc.Compression | None:
-        """Return how a request is compressed; None for not at all."""
+    def options(self, request: Message, tries: Tries) -> dict[str, Any]:
+        """Return how a request is called: what it carries, how it is compressed, and how long it may take.
+
+        Raises:
+            ConfigError: What was asked for a token gave none.
+            ServiceError: The deadline has passed.
+        """
         limit = self.compress_above_bytes
-        return grpc.Compression.Gzip if limit is not None and request.ByteSize() > limit else None
+        is_large = limit is not None and request.ByteSize() > limit
+        return {
+            "metadata": metadata_of(self.token),
+            "compression": grpc.Compression.Gzip if is_large else None,
+            # Last: to find a token takes of that time too.
+            "timeout": tries.seconds_left(),
+        }

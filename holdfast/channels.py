@@ -7,11 +7,12 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import grpc
 
 from holdfast.arguments import check_text, check_whole
+from holdfast.bearer import check_token
 from holdfast.errors import ConfigError
 
 MAX_ANSWER_BYTES = 64 * 1_024 * 1_024
@@ -27,16 +28,28 @@ CHANNEL_OPTIONS: tuple[tuple[str, str | int], ...] = (
 # gRPC shares a connection between channels of equal arguments; each of these is to have its own.
 _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
+# A plain channel with a token goes straight to this machine, whatever proxy the environment names.
+_NO_PROXY = ("grpc.enable_http_proxy", 0)
+
 ChannelT = TypeVar("ChannelT")
+ChannelT_co = TypeVar("ChannelT_co", covariant=True)
+
+
+@runtime_checkable
+class Opens(Protocol[ChannelT_co]):
+    """What opens channels: ``grpc`` or ``grpc.aio``."""
+
+    @property
+    def insecure_channel(self) -> Callable[..., ChannelT_co]:
+        """Open one of plain text."""
+
+    @property
+    def secure_channel(self) -> Callable[..., ChannelT_co]:
+        """Open one with credentials."""
 
 
 def open_channels(
-    target: str,
-    num: int,
-    *,
-    credentials: object,
-    insecure: Callable[..., ChannelT],
-    secure: Callable[..., ChannelT],
+    target: str, num: int, *, credentials: object, token: object, of: Opens[ChannelT]
 ) -> list[ChannelT]:
     """Open channels to one address, each with a connection of its own.
 
@@ -44,11 +57,11 @@ def open_channels(
         target: Address of the server.
         num: How many.
         credentials: For TLS; None for plain text.
-        insecure: ``grpc.insecure_channel`` or that of ``grpc.aio``.
-        secure: ``grpc.secure_channel`` likewise.
+        token: What calls will carry, or what gives it; None for nothing.
+        of: ``grpc`` or ``grpc.aio``.
 
     Raises:
-        ConfigError: There is no address, or the number is out of range.
+        ConfigError: There is no address, the number is out of range, or a token would travel readable.
     """
     limit = "it must be an address such as 'localhost:50051'"
     check_text("target", target, limit=limit)
@@ -58,10 +71,13 @@ def open_channels(
     if not isinstance(credentials, grpc.ChannelCredentials | None):
         limit = "it must be what grpc.ssl_channel_credentials() or the like gives"
         raise ConfigError("credentials", type(credentials).__name__, limit)
+    if token is not None:
+        check_token(token, target=target, is_encrypted=credentials is not None)
     options = CHANNEL_OPTIONS if num == 1 else (*CHANNEL_OPTIONS, _OWN_CONNECTION)
-    if credentials is None:
-        return [insecure(target, options=options) for _ in range(num)]
-    return [secure(target, credentials, options=options) for _ in range(num)]
+    if credentials is not None:
+        return [of.secure_channel(target, credentials, options=options) for _ in range(num)]
+    options = options if token is None else (*options, _NO_PROXY)
+    return [of.insecure_channel(target, options=options) for _ in range(num)]
 
 
 class Balance:

@@ -14,6 +14,7 @@ from typing import Any, Self
 import grpc
 
 from holdfast.arguments import check_whole, horizons_of
+from holdfast.bearer import Token
 from holdfast.calls import Ask, Manners, is_other_model, kept, may_exceed_limits, time_us
 from holdfast.channels import Balance, open_channels
 from holdfast.description import ModelDescription, read_model
@@ -40,6 +41,7 @@ class ScoringClient:
         model: str = "",
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
         num_channels: int = 1,
         compress_above_bytes: int | None = None,
     ) -> None:
@@ -51,6 +53,8 @@ class ScoringClient:
             timeout_seconds: Deadline of every request, further tries included; a large batch is
                 several requests.
             credentials: For TLS; None for plain text.
+            token: Bearer token that every request carries, or a function that gives the one of the
+                moment; with credentials, or to a loopback address. None for none.
             num_channels: Connections to open. Each request takes the one with the fewest in
                 flight, so that threads reach several processes behind one address.
             compress_above_bytes: Requests larger than this are compressed; None for none.
@@ -59,15 +63,12 @@ class ScoringClient:
             ConfigError: An argument has no meaning.
         """
         self._manners = Manners(
-            model=model, timeout_seconds=timeout_seconds, compress_above_bytes=compress_above_bytes
+            model=model,
+            timeout_seconds=timeout_seconds,
+            compress_above_bytes=compress_above_bytes,
+            token=token,
         )
-        self._channels = open_channels(
-            target,
-            num_channels,
-            credentials=credentials,
-            insecure=grpc.insecure_channel,
-            secure=grpc.secure_channel,
-        )
+        self._channels = open_channels(target, num_channels, credentials=credentials, token=token, of=grpc)
         # Generated code without types.
         self._stubs = [ScoringServiceStub(channel) for channel in self._channels]  # type: ignore[no-untyped-call]
         self._balance = Balance(num_channels)
@@ -159,12 +160,11 @@ class ScoringClient:
 
     def _call(self, method: str, request: Any, until: float | None) -> Any:
         tries = self._manners.tries(until)
-        compression = self._manners.compression(request)
         while not self._closed.is_set():
             try:
                 with self._balance.place() as index:
                     call = getattr(self._stubs[index], method)
-                    return call(request, timeout=tries.seconds_left(), compression=compression)
+                    return call(request, **self._manners.options(request, tries))
             except grpc.RpcError as error:
                 if self._closed.is_set():
                     raise closed_error() from error
@@ -200,6 +200,7 @@ class AsyncScoringClient:
         model: str = "",
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
+        token: Token | None = None,
         num_channels: int = 1,
         compress_above_bytes: int | None = None,
         max_concurrent_requests: int = 4,
@@ -207,10 +208,11 @@ class AsyncScoringClient:
         """Open the channels; call it where an event loop runs.
 
         Args:
-            target: See :class:`ScoringClient`, also for the next five.
+            target: See :class:`ScoringClient`, also for the next six.
             model: Name of the model that is wanted.
             timeout_seconds: Deadline of every request.
             credentials: For TLS; None for plain text.
+            token: Bearer token; a function that gives one is called on the event loop.
             num_channels: Connections to open.
             compress_above_bytes: Requests larger than this are compressed.
             max_concurrent_requests: How many requests of one batch are in flight at a time.
@@ -220,14 +222,13 @@ class AsyncScoringClient:
         """
         check_whole("max_concurrent_requests", max_concurrent_requests, least=1)
         self._manners = Manners(
-            model=model, timeout_seconds=timeout_seconds, compress_above_bytes=compress_above_bytes
+            model=model,
+            timeout_seconds=timeout_seconds,
+            compress_above_bytes=compress_above_bytes,
+            token=token,
         )
         self._channels = open_channels(
-            target,
-            num_channels,
-            credentials=credentials,
-            insecure=grpc.aio.insecure_channel,
-            secure=grpc.aio.secure_channel,
+            target, num_channels, credentials=credentials, token=token, of=grpc.aio
         )
         # Generated code without types.
         self._stubs = [ScoringServiceStub(channel) for channel in self._channels]  # type: ignore[no-untyped-call]
@@ -291,12 +292,11 @@ class AsyncScoringClient:
 
     async def _call(self, method: str, request: Any, until: float | None) -> Any:
         tries = self._manners.tries(until)
-        compression = self._manners.compression(request)
         while not self._closed.is_set():
             try:
                 with self._balance.place() as index:
                     call = getattr(self._stubs[index], method)
-                    return await call(request, timeout=tries.seconds_left(), compression=compression)
+                    return await call(request, **self._manners.options(request, tries))
             except grpc.aio.AioRpcError as error:
                 if self._closed.is_set():
                     raise closed_error() from error

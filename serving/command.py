@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from holdfast.errors import HoldfastError
+from serving.access import check_access
 from serving.logs import configure_logging
 from serving.loop import run
 from serving.processes import supervise
@@ -28,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         configure_logging(settings.log_level)
+        check_access(settings)
         if settings.processes == 1:
             run(serve(settings))
         else:

@@ -5,6 +5,7 @@ It deliberately does not know gRPC: :mod:`serving.statuses` turns each of them i
     HoldfastError
     └── CallError
         ├── UnavailableError     the model is still being loaded, or the server is stopping
+        ├── UnauthenticatedError  the call shows no token that is accepted here
         ├── UnknownModelError    there is no model of that name here
         ├── OtherSchemaError     the model's schema is another than the caller's
         ├── OverloadedError      the answer would come too late, or the queue is full
@@ -28,6 +29,12 @@ class UnavailableError(CallError):
     """Nobody is answered now; another server, or this one later, will do."""
 
     reason = "unavailable"
+
+
+class UnauthenticatedError(CallError):
+    """The call shows no token that is accepted here."""
+
+    reason = "unauthenticated"
 
 
 class UnknownModelError(CallError):

@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import RunError
+from serving.access import Access
 from serving.administration import Administration
 from serving.collecting import collecting_little
 from serving.open_inference.servicer import OPEN_INFERENCE_SERVICE, OpenInferenceServicer
@@ -65,26 +66,22 @@ class ScoringServer:
         """Listen, and say NOT_SERVING until :meth:`open` has been called.
 
         Raises:
+            ConfigError: The settings of who may call cannot be used.
             RunError: The address cannot be listened on.
         """
         settings = self._settings
+        access = Access.of(settings, self.scorer.recorder)
         if settings.metrics_port is not None:
             await self.administration.start(settings.metrics_host, settings.metrics_port)
             _log.info("metrics", extra={"host": settings.metrics_host, "port": self.administration.port})
-        self._server = grpc.aio.server(options=_channel_options(settings))
+        self._server = grpc.aio.server(interceptors=access.interceptors, options=_channel_options(settings))
         ScoringServicer(self.scorer).add_to(self._server)
         OpenInferenceServicer(self.scorer).add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
         await self._say(is_serving=self._is_open)
-        address = f"{settings.host}:{settings.port}"
-        try:
-            self.port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise RunError(
-                f"cannot listen on {address}: is the port taken, the address this machine's?"
-            ) from error
+        self.port = access.open_port(self._server, f"{settings.host}:{settings.port}")
         await self._server.start()
         _log.info("listening", extra={"host": settings.host, "port": self.port})
 

@@ -47,6 +47,18 @@ class Settings(BaseSettings):
     port_file: Path | None = None
     """File to write the port into once the server is serving; removed when it stops."""
 
+    tls_certificate: Path | None = None
+    """Certificate in PEM, with those that lead to its authority; by default the port speaks plain text."""
+
+    tls_key: Path | None = None
+    """Private key of the certificate in PEM, without a password."""
+
+    tls_client_ca: Path | None = None
+    """Authorities in PEM; whoever calls must then show a certificate of one of them."""
+
+    token_file: Path | None = None
+    """Accepted bearer tokens, one a line; by default none is asked for."""
+
     metrics_port: int | None = Field(default=None, ge=0, le=65_535)
     """Port of metrics and probes over HTTP; 0 takes a free one, by default there is none."""
 
@@ -112,6 +124,11 @@ class Settings(BaseSettings):
         )
 
 
+def flag_of(name: str) -> str:
+    """Return how a person gives a setting: its flag, and its variable in brackets."""
+    return f"--{name.replace('_', '-')} (HOLDFAST_{name.upper()})"
+
+
 def read_settings(arguments: Sequence[str]) -> Settings:
     """Read flags and environment.
 
@@ -129,8 +146,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
-        flag = f"--{name.replace('_', '-')} (HOLDFAST_{name.upper()})"
         given = None if first["type"] == "missing" else first["input"]
-        raise ConfigError(flag, given, first["msg"]) from error
+        raise ConfigError(flag_of(name), given, first["msg"]) from error
     except SettingsError as error:
         raise ConfigError("flags", list(arguments), str(error)) from error

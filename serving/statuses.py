@@ -20,6 +20,7 @@ from serving.errors import (
     ExpiredError,
     OtherSchemaError,
     OverloadedError,
+    UnauthenticatedError,
     UnavailableError,
     UnknownModelError,
 )
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 _CODES = {
     OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    UnauthenticatedError: grpc.StatusCode.UNAUTHENTICATED,
     UnknownModelError: grpc.StatusCode.NOT_FOUND,
     OtherSchemaError: grpc.StatusCode.FAILED_PRECONDITION,
     ExpiredError: grpc.StatusCode.DEADLINE_EXCEEDED,

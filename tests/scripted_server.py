@@ -29,6 +29,7 @@ class Scripted(ScoringServiceServicer):
         self.refusals, self.descriptions = refusals, descriptions
         self.fingerprints: list[str] = []
         self.peers: list[str] = []
+        self.authorizations: list[str] = []
         self.seconds_left: list[float] = []
         self.num_customers: list[int] = []
         self.num_events: list[int] = []
@@ -45,6 +46,8 @@ class Scripted(ScoringServiceServicer):
     def Score(self, request: pb.ScoreRequest, context: grpc.ServicerContext) -> pb.ScoreResponse:  # noqa: N802 (gRPC's name)
         """Give the next refusal, or an entry for everyone."""
         self.peers.append(context.peer())
+        sent: dict[str, Any] = dict(iter(context.invocation_metadata()))
+        self.authorizations += [sent["authorization"]] if "authorization" in sent else []
         self.seconds_left.append(context.time_remaining())
         self.fingerprints.append(request.schema_fingerprint)
         self.num_customers.append(len(request.customers))

@@ -36,6 +36,4 @@ def test_a_busy_channel_is_passed_over() -> None:
 def test_credentials_are_those_of_grpc() -> None:
     """Anything else is named before a channel is opened."""
     with pytest.raises(ConfigError, match=r"credentials: got 'int', .*ssl_channel_credentials"):
-        open_channels(
-            "localhost:1", 1, credentials=3, insecure=grpc.insecure_channel, secure=grpc.secure_channel
-        )
+        open_channels("localhost:1", 1, credentials=3, token=None, of=grpc)

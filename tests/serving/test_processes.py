@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,10 @@ from urllib.request import urlopen
 
 import grpc
 import pytest
+import trustme
 from gated_server import WAIT_SECONDS, assert_alike, request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from issued import TOKENS, bearer, credentials_of, issue, shown_by, write_tls, write_tokens
 
 from holdfast.errors import RunError
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
@@ -206,6 +209,43 @@ def test_all_processes_serve_one_model(artifact_folder: Path, tmp_path: Path) ->
         shutil.copy(second / "manifest.json", first / "manifest.json")
         said = replaced_by(process, events, "another model")
         assert said["model"].endswith("20991231T000000Z")
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_every_process_asks_for_tls_and_a_token_and_follows_what_changes(
+    artifact_folder: Path, authority: trustme.CA, tmp_path: Path
+) -> None:
+    """Files are looked at by each of them; so does one that takes the place of another."""
+    own, other = issue(authority), issue(authority)
+    files = write_tls(tmp_path, own) | write_tokens(tmp_path, TOKENS[0])
+    flags = [part for name, path in files.items() for part in (f"--{name.replace('_', '-')}", str(path))]
+    options = (("grpc.use_local_subchannel_pool", 1),)
+
+    def is_accepted(token: str) -> bool:
+        with grpc.secure_channel(f"127.0.0.1:{port}", credentials_of(authority), options) as channel:
+            stub = ScoringServiceStub(channel)
+            call = stub.Score.future(request(), timeout=WAIT_SECONDS, wait_for_ready=True, **bearer(token))
+            assert call.code() in {grpc.StatusCode.OK, grpc.StatusCode.UNAUTHENTICATED}
+            return call.code() is grpc.StatusCode.OK
+
+    def connect_often(token: str) -> list[bool]:
+        return [is_accepted(token) for _ in range(8)]
+
+    with running("--artifact", str(artifact_folder), "--port", "0", *flags) as process:
+        events = events_of(process)
+        port = until(events, "serving")["port"]
+        assert connect_often(TOKENS[0]) == [True] * 8
+        write_tls(tmp_path, other)
+        write_tokens(tmp_path, TOKENS[1])
+        shown = {shown_by(port, authority) for _ in range(8)}
+        assert shown == {other.cert_chain_pems[0].bytes()}
+        give_up_at = time.monotonic() + WAIT_SECONDS
+        while not all(connect_often(TOKENS[1])):
+            assert time.monotonic() < give_up_at
+        replaced_by(process, events, "process replaced")
+        assert connect_often(TOKENS[1]) == [True] * 8
+        assert connect_often(TOKENS[0]) == [False] * 8
         process.terminate()
         assert process.wait(WAIT_SECONDS) == 0
 

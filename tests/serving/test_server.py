@@ -333,6 +333,14 @@ def test_a_signal_before_everything_is_imported_is_a_stop_like_any_other(name: s
         (("--artifact", "nowhere"), "nowhere/manifest.json: it cannot be read"),
         (("--port", "0"), "--artifact (HOLDFAST_ARTIFACT): got None"),
         (("--artifact", "nowhere", "--host", "256.1.1.1"), "cannot listen on 256.1.1.1:50051"),
+        (
+            ("--artifact", "nowhere", "--tls-key", "k"),
+            "--tls-certificate (HOLDFAST_TLS_CERTIFICATE): got None",
+        ),
+        (
+            ("--artifact", "nowhere", "--token-file", "t", "--processes", "2"),
+            "got 't', but it cannot be read",
+        ),
     ],
 )
 def test_a_start_that_fails_is_one_line_and_exit_code_2(flags: tuple[str, ...], reason: str) -> None:

@@ -11,7 +11,7 @@ from serving.settings import read_settings
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a developer's own HOLDFAST_ variables out."""
-    for name in ("ARTIFACT", "PORT", "HOST", "THREADS", "DATA"):
+    for name in ("ARTIFACT", "PORT", "HOST", "THREADS", "DATA", "TLS_CERTIFICATE", "TLS_KEY", "TOKEN_FILE"):
         monkeypatch.delenv(f"HOLDFAST_{name}", raising=False)
 
 
@@ -22,6 +22,8 @@ def test_defaults_listen_on_loopback() -> None:
     assert (settings.processes, settings.threads, settings.provider) == (1, None, "cpu")
     assert settings.limits.max_events_per_customer == 100_000
     assert settings.port_file is None
+    assert (settings.tls_certificate, settings.tls_key, settings.tls_client_ca) == (None, None, None)
+    assert settings.token_file is None
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,9 +32,14 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HOLDFAST_PORT", "1")
     monkeypatch.setenv("HOLDFAST_THREADS", "3")
     monkeypatch.setenv("HOLDFAST_DATA", "/somewhere")
-    settings = read_settings(["--port", "0", "--max-queued-events=7", "--port-file", "p"])
+    monkeypatch.setenv("HOLDFAST_TLS_KEY", "key")
+    monkeypatch.setenv("HOLDFAST_TOKEN_FILE", "env")
+    settings = read_settings(
+        ["--port", "0", "--max-queued-events=7", "--port-file", "p", "--token-file", "t"]
+    )
     assert (settings.artifact, settings.port, settings.threads) == (Path("env"), 0, 3)
     assert (settings.max_queued_events, settings.port_file) == (7, Path("p"))
+    assert (settings.tls_key, settings.token_file) == (Path("key"), Path("t"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from serving.errors import (
     ExpiredError,
     OtherSchemaError,
     OverloadedError,
+    UnauthenticatedError,
     UnavailableError,
     UnknownModelError,
 )
@@ -33,6 +34,7 @@ async def aborted(error: Exception) -> tuple[grpc.StatusCode, str, dict[str, Any
     ("error", "code"),
     [
         (UnavailableError("stopping"), grpc.StatusCode.UNAVAILABLE),
+        (UnauthenticatedError("no token"), grpc.StatusCode.UNAUTHENTICATED),
         (UnknownModelError("none"), grpc.StatusCode.NOT_FOUND),
         (OtherSchemaError("other"), grpc.StatusCode.FAILED_PRECONDITION),
         (ExpiredError(), grpc.StatusCode.DEADLINE_EXCEEDED),
