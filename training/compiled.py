@@ -37,7 +37,13 @@ Losses = Callable[..., dict[str, Tensor]]
 
 
 class CompiledLosses:
-    """A loss function that is compiled for a set of shapes, and says so where that did not suffice."""
+    """A loss function that is compiled for a set of shapes, and says so where that did not suffice.
+
+    Attributes:
+        shapes: Numbers of segments and lengths that it is compiled for.
+        num_graphs: Graphs that were made.
+        seconds_preparing: What the making took, all before a step.
+    """
 
     def __init__(self, losses: Losses, *, backend: str, longest: int, batching: BatchingConfig) -> None:
         """Compile nothing yet.
@@ -50,6 +56,7 @@ class CompiledLosses:
         """
         self.shapes = shapes_of(longest=longest, event_budget=batching.event_budget)
         self.num_graphs = 0
+        self.seconds_preparing = 0.0
         self._backend, self._batching = backend, batching
         # By name in a dictionary, because the overloads of torch 2.13 leave these two out.
         limits: dict[str, Any] = {"recompile_limit": MOST_GRAPHS, "isolate_recompiles": True}
@@ -102,7 +109,9 @@ class CompiledLosses:
                 f"compile={self._backend}: PyTorch cannot compile the step here: {reason}; "
                 "compile=null does without"
             ) from error
-        _log.info("compile: %d graphs took %.0f s", self.num_graphs, perf_counter() - began)
+        seconds = perf_counter() - began
+        self.seconds_preparing += seconds
+        _log.info("compile: %d graphs took %.0f s", self.num_graphs, seconds)
 
     def _run(self, batch: MicroBatch, settings: Mapping[str, Any]) -> dict[str, Tensor]:
         num, length, _ = batch.shape

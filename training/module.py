@@ -132,7 +132,7 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.model, self.optimiser, self.weights, self.seed = model, optimiser, weights, seed
-        self._compiled = compiled
+        self.compiled = compiled
         self._validated: dict[str, Tensor] = {}
 
     def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[LambdaLR]]:
@@ -210,7 +210,7 @@ class TrainingModule(pl.LightningModule):
 
         The parts of a pool's micro-batches thus add up to the same loss, however it was split.
         """
-        sums = self._sums(batch, with_next_event=with_next_event, compiled=self._compiled)
+        sums = self._sums(batch, with_next_event=with_next_event, compiled=self.compiled)
         return {
             name: value / max(1e-6, sizes.num_events if name == "next_event" else sizes.weight)
             for name, value in sums.items()

@@ -16,7 +16,7 @@ from rich.text import Text
 from torch import Tensor
 
 from training.batches import MicroBatch
-from training.module import PoolSizes
+from training.module import PoolSizes, TrainingModule
 from training.throughput import Pace, Throughput, device_gib, resident_gib
 
 ESTIMATE_STEP = 10
@@ -40,6 +40,7 @@ class FitProgress(Callback):
         self._bar: Progress | None = None
         # Of the last step that told it: not every step does.
         self._loss: Tensor | None = None
+        self._left_out = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002 - the hook's
         """Start the clock, and the bar where there is a terminal."""
@@ -75,6 +76,10 @@ class FitProgress(Callback):
         batch_idx: int,  # noqa: ARG002 - the hook's
     ) -> None:
         """Count the step, tell the loggers, and people where it is time."""
+        compiled = pl_module.compiled if isinstance(pl_module, TrainingModule) else None
+        if compiled is not None and compiled.seconds_preparing > self._left_out:
+            self._throughput.leave_out(compiled.seconds_preparing - self._left_out)
+            self._left_out = compiled.seconds_preparing
         # Every process takes a like share of each pool.
         sizes, num = PoolSizes.of(batch), trainer.world_size
         pace = self._throughput.took(

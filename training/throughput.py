@@ -70,7 +70,7 @@ class Throughput:
         self._clock, self._first, self._num_steps = clock, step, num_steps
         self._begin = clock()
         self._paused_at: float | None = None
-        self._paused = 0.0
+        self._paused = self._left_out = 0.0
         self._num_taken = 0
         start = _Mark(at=self._begin, events=0, labels=0, padded=0)
         self._marks: deque[_Mark] = deque([start], maxlen=WINDOW_STEPS + 1)
@@ -84,6 +84,11 @@ class Throughput:
         if self._paused_at is not None:
             self._paused += self._clock() - self._paused_at
             self._paused_at = None
+
+    def leave_out(self, seconds: float) -> None:
+        """Count so much less time towards steps, and none like it towards those left: it comes once."""
+        self._paused += seconds
+        self._left_out += seconds
 
     def took(self, *, events: int, labels: int, padded: int) -> Pace:
         """Count a step and return where the fit stands."""
@@ -101,6 +106,7 @@ class Throughput:
         seconds = max(newest.at - oldest.at, 1e-9)
         num_events, num_padded = newest.events - oldest.events, newest.padded - oldest.padded
         step, taken = self._first + self._num_taken, now - self._begin
+        lasting = (taken - self._left_out) / self._num_taken
         return Pace(
             step=step,
             num_steps=self._num_steps,
@@ -109,7 +115,7 @@ class Throughput:
             labels_per_second=(newest.labels - oldest.labels) / seconds,
             padding_share=1.0 - num_events / max(1, num_padded),
             seconds_taken=taken,
-            seconds_left=taken / self._num_taken * max(0, self._num_steps - step),
+            seconds_left=lasting * max(0, self._num_steps - step),
         )
 
 

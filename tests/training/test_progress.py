@@ -10,8 +10,14 @@ from polars import DataFrame, read_csv
 from pytorch_lightning.loggers import CSVLogger
 from rich.console import Console
 from tasks import small_task, tiny_config
+from torch import Tensor
 
+from training import fitting
+from training.batches import MicroBatch
+from training.compiled import CompiledLosses
 from training.fitting import fit
+from training.losses import LabelTensors
+from training.module import weighted_sums
 from training.progress import FitProgress, duration, thousands
 
 TASK = small_task(num_customers=60)
@@ -67,6 +73,34 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
     text = shown(tmp_path, is_terminal=True)
     assert "events/s" in text
     assert "12/12" in text
+
+
+class Precompiled(CompiledLosses):
+    """The plain losses, as if ten minutes had gone into graphs."""
+
+    def __init__(self) -> None:
+        """Compile nothing."""
+        self.seconds_preparing = 600.0
+
+    def __call__(self, batch: MicroBatch, **settings: Any) -> dict[str, Tensor]:
+        """Return the losses."""
+        labels = LabelTensors.of(batch.labels, like=batch.weights)
+        return weighted_sums(batch.inputs, labels, batch.weights, **settings)
+
+
+def test_what_graphs_took_is_no_pace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made once: no step to come will take that long."""
+
+    def left(folder: Path) -> list[tuple[int, float]]:
+        shown(folder, is_terminal=False)
+        table = read_csv(folder / "csv" / "metrics.csv", infer_schema_length=None)
+        return table.select("step", "progress/seconds_left").drop_nulls().rows()
+
+    plain = left(tmp_path / "plain")
+    monkeypatch.setattr(fitting, "compiled_losses", lambda *_: Precompiled())
+    for (step, seconds), (_, found) in zip(plain, left(tmp_path / "compiled"), strict=True):
+        num_left = CONFIG.optimiser.num_steps - step - 1
+        assert found == pytest.approx(seconds - 600.0 / (step + 1) * num_left)
 
 
 def check_curves(table: DataFrame) -> None:

@@ -52,6 +52,18 @@ def test_a_validation_takes_time_but_slows_no_step() -> None:
     assert pace.seconds_in_all == pytest.approx(16.0)
 
 
+def test_what_comes_once_slows_no_step_and_is_not_expected_again() -> None:
+    """Graphs that were compiled within the first step are part of the time in all."""
+    clock = Clock()
+    throughput = Throughput(step=0, num_steps=10, clock=clock)
+    clock.now += 900.0
+    throughput.leave_out(900.0)
+    pace = after(throughput, clock, 2.0)
+    assert pace.seconds_per_step == pytest.approx(2.0)
+    assert pace.seconds_left == pytest.approx(18.0)
+    assert pace.seconds_in_all == pytest.approx(920.0)
+
+
 def test_a_resumed_run_is_timed_from_its_start() -> None:
     """Steps of an earlier start are steps, but nobody knows how long they took."""
     clock = Clock()
