@@ -76,6 +76,7 @@ def artifact_of(spec: EncodingSpec, model: bytes) -> Artifact:
         inputs=(),
         outputs=(),
         training_window=TrainingWindow(first_cutoff_us=0, last_cutoff_us=0),
+        reference=(),
         metrics={},
         library_versions={},
         source_revision="",

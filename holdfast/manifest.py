@@ -15,9 +15,10 @@ from typing import Any
 from holdfast.encoding.spec import EncodingSpec
 from holdfast.errors import ArtifactError, ConfigError
 from holdfast.plain import from_plain, to_plain
+from holdfast.reference import Reference
 from holdfast.schema import Schema, Target
 
-FORM_VERSION = 2
+FORM_VERSION = 3
 """Version of this form; a manifest of another version is refused."""
 
 MANIFEST_NAME = "manifest.json"
@@ -96,6 +97,7 @@ class Manifest:
         inputs: Inputs of the graph, in order.
         outputs: Outputs of the graph, in order.
         training_window: Cutoffs of the training.
+        reference: How inputs and answers were distributed over the test cutoffs, or a sample of them.
         metrics: Plain nested mapping of what was measured.
         library_versions: By library.
         source_revision: Revision of the source tree that trained it.
@@ -113,6 +115,7 @@ class Manifest:
     inputs: tuple[TensorForm, ...]
     outputs: tuple[TensorForm, ...]
     training_window: TrainingWindow
+    reference: tuple[Reference, ...]
     metrics: Mapping[str, Any]
     library_versions: Mapping[str, str]
     source_revision: str
@@ -137,9 +140,22 @@ class Manifest:
             raise ConfigError("manifest.created_at", self.created_at, "it must be an ISO 8601 time with zone")
         if not 0 < self.tolerance < 1:
             raise ConfigError("manifest.tolerance", self.tolerance, "it must lie between 0 and 1")
+        self._check_reference()
         for name in self.files:
             if name != Path(name).name or name in {"", ".", "..", MANIFEST_NAME}:
                 raise ConfigError("manifest.files", name, "it must be the plain name of another file")
+
+    def _check_reference(self) -> None:
+        shapes = {form.name: form.shape for form in (*self.inputs, *self.outputs)}
+        for reference in self.reference:
+            quantity = reference.quantity
+            match shapes.get(quantity.tensor), quantity.column:
+                case (_,), None:
+                    continue
+                case (_, int(num)), int(column) if 0 <= column < num:
+                    continue
+            limit = "the graph must have that tensor, with that column of numbers"
+            raise ConfigError(f"manifest.reference of {quantity.name}", quantity.tensor, limit)
 
     @property
     def schema(self) -> Schema:

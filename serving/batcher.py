@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -21,11 +21,12 @@ import numpy as np
 from holdfast.errors import InputError
 from serving.asking import Asked
 from serving.batch import Batch, Part
+from serving.drift import Drift
 from serving.lines import STRETCH, Lines
 from serving.pace import Pace
 from serving.predictor import PaddedRun, Predictor, spread
 from serving.reading import Read
-from serving.recording import Recorder
+from serving.recording import Family, Recorder
 
 MAX_JOINED_CUSTOMERS = 256
 MAX_JOINED_EVENTS = 32_768
@@ -52,6 +53,7 @@ class Batcher:
         workers: int,
         pace: Pace,
         recorder: Recorder,
+        drift: Drift,
     ) -> None:
         """Start the workers.
 
@@ -61,10 +63,11 @@ class Batcher:
             workers: Threads that score.
             pace: What a padded event costs; kept up to date here.
             recorder: What is told of waits and runs, under the lock.
+            drift: What is told of the runs' customers, likewise.
         """
         self._predictor = predictor
         self._read = read
-        self._pace, self._recorder = pace, recorder
+        self._pace, self._recorder, self._drift = pace, recorder, drift
         self._lock = threading.Condition()
         self._lines: Lines[Part, tuple[Batch, PaddedRun]] = Lines()
         self._waiting = {False: 0, True: 0}
@@ -90,6 +93,11 @@ class Batcher:
         ahead, large = self._waiting[False], self._waiting[True]
         # Before a small part only the share of large ones is taken.
         return self.seconds_for(ahead + (large if is_large else min(large, int(ahead / STRETCH))))
+
+    def drifted(self) -> Mapping[str, Family]:
+        """Return how the customers of late lie in the model's reference."""
+        with self._lock:
+            return self._drift.states()
 
     def submit(self, parts: Sequence[Part]) -> None:
         """Queue the parts of a request; each of them ends by a call of its ``done``."""
@@ -212,6 +220,7 @@ class Batcher:
             batch.keep(found, rows)
             self._pace.add(seconds=now - started, events=run.padded_events)
             self._recorder.ran(customers=len(rows), padded_events=run.padded_events, seconds=now - started)
+            self._drift.ran(run.inputs, found, num=len(rows))
             if parts[0].is_large:
                 self._lines.claim(now, seconds=(now - started) / len(self._threads))
             for part in parts:

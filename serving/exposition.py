@@ -5,12 +5,15 @@ It deliberately counts nothing: numbers come in as :mod:`serving.recording` adds
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
+import numpy as np
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from holdfast.reference import stability_index
 from serving.recording import (
     CUSTOMER_BOUNDS,
     EVENT_BOUNDS,
@@ -22,6 +25,8 @@ from serving.recording import (
 )
 
 PREFIX = "holdfast_"
+LEAST_CUSTOMERS = 500
+"""Of late, before they are compared: chance alone makes fewer look different."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,16 @@ _TOTALS = {
 _STATES = {
     "requests_in_flight": _Form("Calls that wait for their answer."),
     "waiting_padded_events": _Form("Padded events that have not been scored yet."),
+    "recent_customers": _Form(
+        "Customers of late by the bin that they lie in: after 10,000 more, one counts half.",
+        ("quantity", "bin"),
+    ),
+    "reference_share": _Form(
+        "Share of the cutoffs that the model was judged at, by the same bins.", ("quantity", "bin")
+    ),
+    "drift_index": _Form(
+        "Population stability index of the customers of late against the reference.", ("quantity",)
+    ),
     "model_processes": _Form("Processes that serve a version of a model.", ("model", "version")),
 }
 
@@ -86,7 +101,7 @@ class _Collected(Collector):
     """The metrics of one moment."""
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
+        self._snapshot = {**snapshot, "states": {**snapshot["states"], **_compared(snapshot["states"])}}
 
     def collect(self) -> Iterable[Metric]:
         yield from self._families("totals", _TOTALS)
@@ -96,6 +111,23 @@ class _Collected(Collector):
         found = self._snapshot[kind]
         for name, form in forms.items():
             yield _family(PREFIX + name, form, found.get(name, {}), is_total=kind == "totals")
+
+
+def _compared(states: Mapping[str, Family]) -> Mapping[str, Family]:
+    """Return the reference's shares, and how far the customers of late lie from it where there are enough."""
+    recent, reference = states.get("recent_customers", {}), states.get("reference_share", {})
+    shares: dict[str, Number] = {}
+    index: dict[str, Number] = {}
+    by_quantity = groupby(reference, key=lambda labels: labels.partition(SEPARATOR)[0])
+    for quantity, bins in ((name, list(found)) for name, found in by_quantity):
+        before = np.array([reference[labels] for labels in bins])
+        # Processes are added up, and so are these.
+        before /= before.sum()
+        shares |= dict(zip(bins, before.tolist(), strict=True))
+        now = np.array([recent[labels] for labels in bins])
+        if now.sum() >= LEAST_CUSTOMERS:
+            index[quantity] = stability_index(before, now)
+    return {"reference_share": shares, "drift_index": index}
 
 
 def _family(name: str, form: _Form, values: Family, *, is_total: bool) -> Metric:

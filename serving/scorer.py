@@ -23,6 +23,7 @@ from serving.asking import Asked, AskedHistories
 from serving.batch import Part
 from serving.batcher import MAX_JOINED_CUSTOMERS, MAX_JOINED_EVENTS, MAX_JOINED_PADDED, Batcher
 from serving.calls import Call
+from serving.drift import Drift
 from serving.errors import ExpiredError, OverloadedError, UnavailableError, UnknownModelError
 from serving.pace import Pace
 from serving.plan import RunPlan
@@ -91,7 +92,14 @@ class Scorer:
         pace = Pace(seconds_per_event)
         # One each: what workers count is guarded by their own batcher's lock.
         self._runs = Recorder()
-        self._batcher = Batcher(artifact.predictor, read, workers=workers, pace=pace, recorder=self._runs)
+        self._batcher = Batcher(
+            artifact.predictor,
+            read,
+            workers=workers,
+            pace=pace,
+            recorder=self._runs,
+            drift=Drift(artifact.manifest.reference),
+        )
         self._artifact = artifact
 
     async def _retire(self, batcher: Batcher) -> None:
@@ -120,6 +128,7 @@ class Scorer:
             "requests_in_flight": {"": self._num_open},
             "waiting_padded_events": {"": sum(batcher.waiting_events for batcher in batchers)},
             "model_processes": models,
+            **({} if self._batcher is None else self._batcher.drifted()),
         }
         recorders = [self.recorder, self._runs, *(runs for runs, _ in self._retiring.values())]
         totals: list[Snapshot] = [{**EMPTY, "totals": recorder.totals()} for recorder in recorders]

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from builders import DAY, START_US, random_histories, small_spec
-from holdfast.encoding import EncodingSpec
+from holdfast.encoding import Cutoffs, EncodingSpec, encode, pad
 from holdfast.encoding.spec import CALENDAR_SIZE
 from holdfast.golden import write_golden
 from holdfast.histories import Histories
@@ -26,6 +27,7 @@ from holdfast.manifest import (
     file_records,
     write_manifest,
 )
+from holdfast.reference import Reference, quantities_of
 from holdfast.schema import horizon_grid_days
 from serving.predictor import Predictor, open_session
 from serving.server import ScoringServer
@@ -155,10 +157,21 @@ def build_artifact(
     (folder / "report.html").write_text("<p>report</p>", encoding="utf-8")
     histories = golden or random_histories(np.random.default_rng(5), 6)
     as_of_us = np.full(6, AS_OF_US, dtype=np.int64)
-    outputs = Predictor(open_session(data), spec).predict(histories, as_of_us).outputs
+    predictor = Predictor(open_session(data), spec)
+    outputs = predictor.predict(histories, as_of_us).outputs
     write_golden(folder / GOLDEN_NAME, histories, as_of_us, outputs)
-    write_manifest(folder, build_manifest(folder, spec, name=name))
+    manifest = build_manifest(folder, spec, name=name)
+    write_manifest(folder, replace(manifest, reference=build_reference(predictor, spec)))
     return folder
+
+
+def build_reference(predictor: Predictor, spec: EncodingSpec) -> tuple[Reference, ...]:
+    """Return how inputs and answers are distributed over a hundred random customers."""
+    histories = random_histories(np.random.default_rng(6), 100)
+    as_of_us = np.full(100, AS_OF_US, dtype=np.int64)
+    inputs = pad(encode(histories, Cutoffs.of_all(as_of_us), spec), np.arange(100), length=spec.max_events)
+    tensors = {**inputs, **predictor.predict(histories, as_of_us).outputs}
+    return tuple(Reference.of(quantity, quantity.of(tensors)) for quantity in quantities_of(spec))
 
 
 def build_manifest(folder: Path, spec: EncodingSpec, *, name: str = "small") -> Manifest:
@@ -177,6 +190,7 @@ def build_manifest(folder: Path, spec: EncodingSpec, *, name: str = "small") -> 
         inputs=input_forms(spec),
         outputs=output_forms(spec),
         training_window=TrainingWindow(first_cutoff_us=START_US, last_cutoff_us=AS_OF_US),
+        reference=(),
         metrics={"test": {"churn": {"auroc": 0.8, "interval": [0.75, 0.85]}}},
         library_versions={"onnx": onnx.__version__},
         source_revision="0" * 40,

@@ -89,7 +89,7 @@ def _export(task: Task, fitted: FittedModel, folder: Path) -> None:
         fitted,
         task,
         train=task.readouts(task.splits.train),
-        golden=task.readouts(task.splits.test),
+        judged=task.readouts(task.splits.test),
         folder=folder,
         name=ArtifactName(
             name="small", version="1", created_at=datetime(2026, 1, 2, tzinfo=UTC), source_revision="0" * 12

@@ -36,10 +36,12 @@ from holdfast.manifest import (
     file_records,
     write_manifest,
 )
+from holdfast.reference import Reference
 from holdfast.schema import horizon_grid_days
 from training.fitted import FittedModel
 from training.model.graph import ScoringGraph
 from training.onnx_export import OPSET_VERSION, export_onnx
+from training.reference import reference_of
 from training.task import Readouts, Task
 
 NUM_GOLDEN = 32
@@ -73,7 +75,7 @@ def write_artifact(
     task: Task,
     *,
     train: Readouts,
-    golden: Readouts,
+    judged: Readouts,
     folder: Path,
     name: ArtifactName,
     metrics: Mapping[str, Any],
@@ -85,7 +87,8 @@ def write_artifact(
         fitted: The model with its calibration.
         task: Store and schema.
         train: The cutoffs that the weights were fitted on.
-        golden: Cutoffs to draw golden cases from; up to :data:`NUM_GOLDEN` of different lengths.
+        judged: The cutoffs that it was judged at: up to :data:`NUM_GOLDEN` of them become golden cases, and
+            what it is given and says there is the reference.
         folder: Where the artifact shall lie; one that lies there is replaced.
         name: What it is called.
         metrics: What was measured, as plain JSON.
@@ -104,17 +107,18 @@ def write_artifact(
         partial.mkdir(parents=True)
         graph = ScoringGraph(fitted.model, fitted.calibration, fitted.blend)
         export_onnx(graph, spec=fitted.spec, path=partial / MODEL_NAME)
-        cases = _golden_rows(golden)
-        histories = task.histories.take(golden.customer[cases])
+        cases = _golden_rows(judged)
+        histories = task.histories.take(judged.customer[cases])
         outputs, kept = _checked_outputs(
-            graph, fitted, histories, golden.cutoff_us[cases], partial / MODEL_NAME
+            graph, fitted, histories, judged.cutoff_us[cases], partial / MODEL_NAME
         )
-        write_golden(partial / GOLDEN_NAME, histories.take(kept), golden.cutoff_us[cases[kept]], outputs)
+        write_golden(partial / GOLDEN_NAME, histories.take(kept), judged.cutoff_us[cases[kept]], outputs)
+        reference = reference_of(partial / MODEL_NAME, fitted.spec, task.histories, judged)
         names = [MODEL_NAME, GOLDEN_NAME]
         if report is not None:
             shutil.copyfile(report, partial / REPORT_NAME)
             names.append(REPORT_NAME)
-        manifest = _manifest(fitted, train, name, metrics, partial, names)
+        manifest = _manifest(fitted, train, name, reference, metrics, partial, names)
         write_manifest(partial, manifest)
         _move_into_place(partial, folder)
     except OSError as error:
@@ -148,9 +152,9 @@ def source_revision(root: Path) -> str:
         return "unknown"
 
 
-def _golden_rows(golden: Readouts) -> ndarray:
+def _golden_rows(judged: Readouts) -> ndarray:
     """Return rows spread evenly over the readouts."""
-    return np.unique(np.linspace(0, len(golden) - 1, min(NUM_GOLDEN, len(golden))).astype(np.int64))
+    return np.unique(np.linspace(0, len(judged) - 1, min(NUM_GOLDEN, len(judged))).astype(np.int64))
 
 
 def _checked_outputs(
@@ -243,6 +247,7 @@ def _manifest(
     fitted: FittedModel,
     train: Readouts,
     name: ArtifactName,
+    reference: tuple[Reference, ...],
     metrics: Mapping[str, Any],
     folder: Path,
     files: list[str],
@@ -268,6 +273,7 @@ def _manifest(
         training_window=TrainingWindow(
             first_cutoff_us=int(train.cutoff_us.min()), last_cutoff_us=int(train.cutoff_us.max())
         ),
+        reference=reference,
         metrics=metrics,
         library_versions={library: library_version(library) for library in LIBRARIES},
         source_revision=name.source_revision,

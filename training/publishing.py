@@ -69,7 +69,7 @@ def publish(
         fitted,
         task,
         train=task.readouts(task.fit_split, seed=config.fit.seed),
-        golden=task.readouts(task.splits.test, seed=config.fit.seed),
+        judged=task.readouts(task.splits.test, seed=config.fit.seed),
         folder=artifact,
         name=name,
         metrics=headline(result),

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from artifact_builder import build_artifact, build_manifest
@@ -45,6 +46,12 @@ def test_a_manifest_comes_back_equal_and_its_floats_to_the_last_bit(tmp_path: Pa
     assert read.schema.fingerprint() == spec.schema.fingerprint()
 
 
+def reference_of(tensor: str, column: int | None, *, edges: tuple[float, ...] = (1.0, 2.0)) -> dict[str, Any]:
+    """Return a manifest's key that compares one quantity."""
+    quantity = {"name": "some", "tensor": tensor, "column": column}
+    return {"reference": [{"quantity": quantity, "edges": edges, "shares": [0.25, 0.25, 0.5]}]}
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -57,6 +64,13 @@ def test_a_manifest_comes_back_equal_and_its_floats_to_the_last_bit(tmp_path: Pa
         ({"created_at": "2025-06-01T12:00:00"}, "manifest.created_at"),
         ({"created_at": "yesterday"}, "manifest.created_at"),
         ({"targets": []}, "manifest.targets"),
+        (reference_of("spend_expected", 0), "manifest.reference of some"),
+        (reference_of("churn_probability", None), "manifest.reference of some"),
+        (reference_of("churn_probability", 3), "manifest.reference of some"),
+        (reference_of("churn_probability", -1), "manifest.reference of some"),
+        (reference_of("event_days", 0), "manifest.reference of some"),
+        (reference_of("nothing", None), "manifest.reference of some"),
+        (reference_of("spend_expected", None, edges=(2.0, 1.0)), "reference of some: edges"),
         ({"files": {"../model.onnx": {"sha256": "0", "size": 1}}}, "manifest.files"),
         ({"files": {"manifest.json": {"sha256": "0", "size": 1}}}, "manifest.files"),
     ],

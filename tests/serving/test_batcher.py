@@ -18,6 +18,7 @@ from serving.artifact import Artifact
 from serving.asking import AskedHistories
 from serving.batch import Part
 from serving.batcher import MAX_JOINED_CUSTOMERS, Batcher
+from serving.drift import Drift
 from serving.errors import UnavailableError
 from serving.pace import Pace
 from serving.plan import RunPlan
@@ -50,7 +51,9 @@ class Queue:
             self.encoded.append(len(asked))
             return read(asked)
 
-        self.batcher = Batcher(predictor, noting, workers=1, pace=Pace(1e-6), recorder=Recorder())
+        self.batcher = Batcher(
+            predictor, noting, workers=1, pace=Pace(1e-6), recorder=Recorder(), drift=Drift(())
+        )
         self.ended: list[tuple[str, Exception | None]] = []
         self.told = threading.Semaphore(0)
 

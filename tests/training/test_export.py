@@ -17,6 +17,7 @@ from holdfast.encoding import Cutoffs, encode, pad
 from holdfast.errors import ArtifactError, RunError
 from holdfast.golden import read_golden
 from holdfast.manifest import GOLDEN_NAME, MANIFEST_NAME, MODEL_NAME, read_manifest, verify_files
+from serving.artifact import Artifact
 from training.export import NUM_GOLDEN, TOLERANCE, ArtifactName, check_place, checked_cases, write_artifact
 from training.fitted import FittedModel
 from training.task import Readouts
@@ -35,9 +36,9 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> FittedModel:
 
 def export(fitted: FittedModel, folder: Path) -> Path:
     """Write the artifact with cases from the test cutoffs."""
-    train, golden = TASK.readouts(TASK.splits.train), TASK.readouts(TASK.splits.test)
+    train, judged = TASK.readouts(TASK.splits.train), TASK.readouts(TASK.splits.test)
     return write_artifact(
-        fitted, TASK, train=train, golden=golden, folder=folder, name=NAME, metrics={"auroc": 0.5}
+        fitted, TASK, train=train, judged=judged, folder=folder, name=NAME, metrics={"auroc": 0.5}
     )
 
 
@@ -125,6 +126,21 @@ def test_a_failed_export_leaves_the_artifact_that_was_there(
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
 
 
+def test_the_reference_is_what_the_graph_says_at_the_cutoffs_that_were_judged(artifact: Path) -> None:
+    """By the server's own predictor, whose customers are compared with it later."""
+    judged = TASK.readouts(TASK.splits.test)
+    loaded = Artifact.load(artifact)
+    said = loaded.predictor.predict(TASK.histories.take(judged.customer), judged.cutoff_us)
+    expected = {"num_events": said.num_used, "churn_90d": said.outputs["churn_probability"][:, -1]}
+    found = {one.quantity.name: one for one in loaded.manifest.reference}
+    assert set(found) >= {*expected, "recency_days", "spend_90d"}
+    for name, values in expected.items():
+        counts = found[name].counts(values)
+        # An answer in its last bit may lie beyond an edge, which is an answer too.
+        np.testing.assert_allclose(counts / len(judged), found[name].shares, atol=1.5 / len(judged))
+        assert min(found[name].shares) > 0
+
+
 @pytest.mark.usefixtures("exported_before")
 def test_few_readouts_are_all_golden(fitted: FittedModel, tmp_path: Path) -> None:
     """A tiny business has fewer cases than asked for."""
@@ -133,7 +149,7 @@ def test_few_readouts_are_all_golden(fitted: FittedModel, tmp_path: Path) -> Non
         fitted,
         TASK,
         train=TASK.readouts(TASK.splits.train),
-        golden=test.take(np.arange(3)),
+        judged=test.take(np.arange(3)),
         folder=tmp_path / "few",
         name=replace(NAME, version="2"),
         metrics={},
