@@ -156,7 +156,7 @@ async def supervise(settings: Settings) -> None:
         threads = settings.threads or max(1, num_cores() // settings.processes)
         version = version_at(settings.artifact)
         # A link may point elsewhere by the time that a process is replaced.
-        artifact = settings.artifact.resolve()
+        artifact = settings.artifact if version is None else version.folder
         own = {"artifact": artifact, "port": port, "threads": threads}
         own |= {"port_file": None, "metrics_port": None}
         group = _Group(settings.model_copy(update=own))

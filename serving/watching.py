@@ -61,7 +61,7 @@ class Watched(Generic[ValueT]):
         return True
 
     def _look(self) -> Sequence[object]:
-        return tuple(_state(path) for path in self._paths)
+        return tuple(state_of(path) for path in self._paths)
 
 
 def read_setting(name: str, path: Path) -> bytes:
@@ -76,7 +76,7 @@ def read_setting(name: str, path: Path) -> bytes:
         raise ConfigError(flag_of(name), str(path), f"it cannot be read: {error.strerror}") from error
 
 
-def _state(path: Path) -> object:
+def state_of(path: Path) -> object:
     """Return what differs once a file was written, replaced or made readable; None where there is none."""
     try:
         found = path.stat()
