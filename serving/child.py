@@ -79,8 +79,6 @@ class Child:
 
     async def look(self) -> None:
         """Have the process say what it noticed; where it takes too long, what it said last still holds."""
-        if not self.is_listening:
-            return
         # One that has ended says no more: its place is taken by another.
         with suppress(RunError, TimeoutError):
             self.noticed = await asyncio.wait_for(self._ask(NOTICED, None), LOOK_SECONDS)
@@ -110,7 +108,13 @@ class Child:
         await self._ask(SWAP, None)
 
     async def _ask(self, name: str, order: Any) -> Any:
-        """Give an order and return its answer; whoever asks again before it came waits for the same one."""
+        """Give an order and return its answer; whoever asks again before it came waits for the same one.
+
+        Raises:
+            RunError: The process has ended.
+        """
+        if not self.is_listening:
+            raise RunError(f"process {self.pid} has ended")
         answer = self._asked.get(name)
         if answer is None:
             answer = self._asked[name] = asyncio.get_running_loop().create_future()
