@@ -71,6 +71,9 @@ def read_setting(name: str, path: Path) -> bytes:
         ConfigError: It cannot be read.
     """
     try:
+        # A pipe would keep whoever reads it waiting, and every call with it.
+        if path.exists() and not path.is_file():
+            raise ConfigError(flag_of(name), str(path), "what lies there is no file")
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(flag_of(name), str(path), f"it cannot be read: {error.strerror}") from error
