@@ -16,6 +16,9 @@ from serving.recording import EMPTY, Snapshot
 from serving.settings import Settings
 from serving.versions import Version
 
+LONGEST_ANSWER = 64 * 1_024 * 1_024
+"""Most bytes of a line. A refusal quotes the manifest, and that may hold a name of any length."""
+
 LOOK_SECONDS = 1.0
 """How long a process may take to say what it noticed."""
 
@@ -45,6 +48,7 @@ class Child:
             *(sys.executable, *_warning_flags(), "-m", "serving.member"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST_ANSWER,
             # A terminal's Ctrl-C is for the supervisor, who tells them all.
             start_new_session=True,
         )
