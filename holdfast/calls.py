@@ -5,7 +5,7 @@ It deliberately makes no call itself.
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -184,7 +184,7 @@ class Manners:
     model: str
     timeout_seconds: float
     compress_above_bytes: int | None
-    token: Token | None
+    token: Token | None = field(repr=False)
 
     def __post_init__(self) -> None:
         """Refuse what has no meaning.

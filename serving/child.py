@@ -16,6 +16,9 @@ from serving.recording import EMPTY, Snapshot
 from serving.settings import Settings
 from serving.versions import Version
 
+LONGEST_ANSWER = 64 * 1_024 * 1_024
+"""Most bytes of a line. A refusal quotes the manifest, and that may hold a name of any length."""
+
 LOOK_SECONDS = 1.0
 """How long a process may take to say what it noticed."""
 
@@ -45,6 +48,7 @@ class Child:
             *(sys.executable, *_warning_flags(), "-m", "serving.member"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            limit=LONGEST_ANSWER,
             # A terminal's Ctrl-C is for the supervisor, who tells them all.
             start_new_session=True,
         )
@@ -79,8 +83,6 @@ class Child:
 
     async def look(self) -> None:
         """Have the process say what it noticed; where it takes too long, what it said last still holds."""
-        if not self.is_listening:
-            return
         # One that has ended says no more: its place is taken by another.
         with suppress(RunError, TimeoutError):
             self.noticed = await asyncio.wait_for(self._ask(NOTICED, None), LOOK_SECONDS)
@@ -110,7 +112,13 @@ class Child:
         await self._ask(SWAP, None)
 
     async def _ask(self, name: str, order: Any) -> Any:
-        """Give an order and return its answer; whoever asks again before it came waits for the same one."""
+        """Give an order and return its answer; whoever asks again before it came waits for the same one.
+
+        Raises:
+            RunError: The process has ended.
+        """
+        if not self.is_listening:
+            raise RunError(f"process {self.pid} has ended")
         answer = self._asked.get(name)
         if answer is None:
             answer = self._asked[name] = asyncio.get_running_loop().create_future()

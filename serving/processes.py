@@ -12,7 +12,7 @@ import socket
 import time
 from contextlib import suppress
 
-from holdfast.errors import RunError
+from holdfast.errors import ArtifactError, RunError
 from serving.administration import Administration
 from serving.child import Child
 from serving.cores import num_cores
@@ -39,6 +39,7 @@ class _Group:
         self._members: list[Child] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: Snapshot = EMPTY
+        self._suspected: Version | None = None
         self.recorder = Recorder()
         self._model = ""
         self.is_ready = False
@@ -80,20 +81,32 @@ class _Group:
         """Have all processes load another version, one after the other, and then all serve it.
 
         Raises:
-            ArtifactError: One of them refuses it; all go on with what they serve.
-            RunError: One of them has ended meanwhile; likewise.
+            ArtifactError: One of them refuses it, or it ended two; all go on with what they serve.
+            RunError: One of them has ended while it loaded it; likewise.
         """
-        members = [member for member in self._members if member.is_listening]
-        models = [await member.prepare(version) for member in members]
+        models: dict[Child, str] = {}
+        # Asked anew every time: one may have ended meanwhile, and another listen in its place.
+        while member := next((one for one in self._members if one.is_listening and one not in models), None):
+            models[member] = await self._load(member, version)
         if not models:
             raise RunError("no process is there to load it")
         # Before they swap: one that is started from now on, in the place of another, loads it too.
         self._settings = self._settings.model_copy(update={"artifact": version.folder})
-        self._model = models[0]
-        for ended in await asyncio.gather(*(member.swap() for member in members), return_exceptions=True):
+        self._model = next(iter(models.values()))
+        for ended in await asyncio.gather(*(member.swap() for member in models), return_exceptions=True):
             if isinstance(ended, BaseException) and not isinstance(ended, RunError):
                 raise ended
         _log.info("serving", extra={"model": self._model, "artifact": str(version.folder)})
+
+    async def _load(self, member: Child, version: Version) -> str:
+        try:
+            return await member.prepare(version)
+        except RunError as error:
+            # What ends two is hardly chance, such as a model that memory has no room for: no third one tries.
+            if version == self._suspected:
+                raise ArtifactError(version.folder, "processes end while they load it") from error
+            self._suspected = version
+            raise
 
     async def _add(self) -> None:
         self._members.append(await Child.start(self._settings))
@@ -124,8 +137,9 @@ class _Group:
             while other is None:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+                settings = self._settings
                 try:
-                    other = await Child.start(self._settings)
+                    other = await Child.start(settings)
                 except OSError as error:
                     # The machine has no process to spare just now.
                     _log.error("process not started", extra={"reason": str(error)})
@@ -135,7 +149,11 @@ class _Group:
             with suppress(RunError):
                 await self._prepared(other)
                 await other.listen()
-                _log.info("process replaced", extra={"pid": other.pid})
+                if settings is self._settings:
+                    _log.info("process replaced", extra={"pid": other.pid})
+                else:
+                    # It came too late to be asked for the version that the others went over to.
+                    await other.stop(settings.grace_seconds + KILL_AFTER_SECONDS)
 
 
 async def supervise(settings: Settings) -> None:
@@ -156,7 +174,7 @@ async def supervise(settings: Settings) -> None:
         threads = settings.threads or max(1, num_cores() // settings.processes)
         version = version_at(settings.artifact)
         # A link may point elsewhere by the time that a process is replaced.
-        artifact = settings.artifact.resolve()
+        artifact = settings.artifact if version is None else version.folder
         own = {"artifact": artifact, "port": port, "threads": threads}
         own |= {"port_file": None, "metrics_port": None}
         group = _Group(settings.model_copy(update=own))

@@ -17,6 +17,7 @@ from holdfast.errors import ArtifactError, HoldfastError, RunError
 from holdfast.manifest import MANIFEST_NAME
 from serving.preparing import Prepared, prepare
 from serving.settings import Settings
+from serving.watching import state_of
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +28,7 @@ class Version:
 
     Attributes:
         folder: Where it lies, links resolved.
-        identity: Another one wherever a file came, went or was written since.
+        identity: Another one wherever a file came, went, was written or made readable since.
     """
 
     folder: Path
@@ -37,13 +38,13 @@ class Version:
 def version_at(path: Path) -> Version | None:
     """Return what lies at a path now, or what it links to; None where there is no folder."""
     try:
-        folder = path.resolve(strict=True)
-        with os.scandir(folder) as entries:
-            files = sorted((entry.name, entry.stat()) for entry in entries)
+        # Not Path.resolve(), whose error for links in a circle was none of the system's before Python 3.13.
+        folder = Path(os.path.realpath(path, strict=True))
+        # What leads nowhere, or went a moment ago, is a file without a state.
+        states = sorted((file.name, state_of(file)) for file in folder.iterdir())
     except OSError:
         return None
-    stamps = [(name, found.st_ino, found.st_size, found.st_mtime_ns) for name, found in files]
-    identity = hashlib.sha256(repr((str(folder), stamps)).encode()).hexdigest()
+    identity = hashlib.sha256(repr((str(folder), states)).encode()).hexdigest()
     return Version(folder=folder, identity=identity)
 
 

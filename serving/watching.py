@@ -61,7 +61,7 @@ class Watched(Generic[ValueT]):
         return True
 
     def _look(self) -> Sequence[object]:
-        return tuple(_state(path) for path in self._paths)
+        return tuple(state_of(path) for path in self._paths)
 
 
 def read_setting(name: str, path: Path) -> bytes:
@@ -71,12 +71,15 @@ def read_setting(name: str, path: Path) -> bytes:
         ConfigError: It cannot be read.
     """
     try:
+        # A pipe would keep whoever reads it waiting, and every call with it.
+        if path.exists() and not path.is_file():
+            raise ConfigError(flag_of(name), str(path), "what lies there is no file")
         return path.read_bytes()
     except OSError as error:
         raise ConfigError(flag_of(name), str(path), f"it cannot be read: {error.strerror}") from error
 
 
-def _state(path: Path) -> object:
+def state_of(path: Path) -> object:
     """Return what differs once a file was written, replaced or made readable; None where there is none."""
     try:
         found = path.stat()

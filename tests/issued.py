@@ -59,6 +59,23 @@ def shown_by(port: int, authority: trustme.CA) -> bytes:
     return ssl.DER_cert_to_PEM_cert(shown).encode()
 
 
+def send_authorization(port: int, value: bytes) -> bytes:
+    """Call with a value of ``authorization`` that gRPC's own clients refuse; returns the answer's frames."""
+    fields = {b":method": b"POST", b":scheme": b"http", b":path": b"/any.Service/Method", b":authority": b"a"}
+    fields |= {b"te": b"trailers", b"content-type": b"application/grpc", b"authorization": value}
+    # HTTP/2 by hand: each field with its length, then frames of SETTINGS and of HEADERS that end the call.
+    block = b"".join(b"\0%c%b%c%b" % (len(name), name, len(text), text) for name, text in fields.items())
+    settings, headers = b"\0\0\0\4\0\0\0\0\0", b"\0\0%c\1\5\0\0\0\1" % len(block)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + settings + headers + block)
+        answer = b""
+        while b"grpc-status" not in answer:
+            received = connection.recv(4_096)
+            assert received, answer
+            answer += received
+    return answer
+
+
 def bearer(token: str) -> dict[str, Any]:
     """Return the options of a call that carries a token."""
     return {"metadata": (("authorization", f"Bearer {token}"),)}

@@ -31,6 +31,12 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+def test_what_a_client_keeps_shows_no_token() -> None:
+    """Tracebacks that show values are common."""
+    with ScoringClient("localhost:1", token=TOKENS[0]) as client:
+        assert TOKENS[0] not in repr(vars(client))
+
+
 @contextmanager
 def asking_for_both(
     artifact_folder: Path, authority: trustme.CA, folder: Path

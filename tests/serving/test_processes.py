@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -17,11 +18,14 @@ from urllib.request import urlopen
 import grpc
 import pytest
 import trustme
+from artifact_builder import build_artifact
 from gated_server import WAIT_SECONDS, assert_alike, request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from issued import TOKENS, bearer, credentials_of, issue, shown_by, write_tls, write_tokens
 
+from builders import small_schema, small_spec
 from holdfast.errors import RunError
+from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
 from serving.processes import supervise
 from serving.settings import Settings
@@ -137,9 +141,34 @@ def replaced_by(
     process: "subprocess.Popen[str]", events: Iterator[dict[str, Any]], name: str
 ) -> dict[str, Any]:
     """Kill one of the processes and return the next event of a name."""
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
-    os.kill(int(children.split()[0]), signal.SIGKILL)
+    os.kill(children_of(process)[0], signal.SIGKILL)
     return until(events, name)
+
+
+def children_of(process: "subprocess.Popen[str]") -> list[int]:
+    """Return the numbers of the processes that serve."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+    return [int(number) for number in children.split()]
+
+
+def reader_of(path: Path, process: "subprocess.Popen[str]") -> int:
+    """Return the number of the process that has a file open."""
+    opened = [
+        (number, descriptor.resolve())
+        for number in children_of(process)
+        for descriptor in Path(f"/proc/{number}/fd").iterdir()
+    ]
+    return next(number for number, found in opened if found == path)
+
+
+def schema_of(port: int) -> str:
+    """Return the fingerprint of the schema of whoever answers a connection of its own."""
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=options) as channel:
+        stub = ScoringServiceStub(channel)
+        model = stub.GetModel(pb.GetModelRequest(), timeout=WAIT_SECONDS, wait_for_ready=True)
+    fingerprint: str = model.schema.fingerprint
+    return fingerprint
 
 
 @pytest.fixture
@@ -189,6 +218,55 @@ def test_all_processes_go_over_to_another_version(current: Path, num_processes: 
         for outcome in ("served", "refused"):
             assert f'holdfast_versions_total{{outcome="{outcome}"}} 1.0' in shown
         process.send_signal(signal.SIGTERM)
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+@pytest.mark.parametrize("is_held", [False, True])
+def test_one_that_is_started_meanwhile_goes_over_as_well(current: Path, is_held: bool) -> None:
+    """Whether it listens after the others went over or while they still load, in the end all serve one."""
+    schema = replace(small_schema(), lookback_days=small_schema().lookback_days + 1)
+    other = build_artifact(current.with_name("other"), spec=small_spec(schema=schema))
+    flags = ("--artifact", str(current), "--port", "0", "--reload-seconds", "0.02")
+    with running(*flags) as process:
+        events = events_of(process)
+        port = until(events, "serving")["port"]
+        replaced_by(process, events, "process died")
+        held = children_of(process)[0]
+        if is_held:
+            os.kill(held, signal.SIGSTOP)
+        point(current, other)
+        if is_held:
+            until(events, "process replaced")
+            os.kill(held, signal.SIGCONT)
+        until(events, "serving")
+        if not is_held:
+            until(events, "process replaced")
+        # Only the schema tells them apart: both are called version 1.
+        assert {schema_of(port) for _ in range(8)} == {schema.fingerprint()}
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_a_version_that_ends_two_processes_is_not_given_a_third(current: Path) -> None:
+    """The others serve on. What it is that ends them is not for them to find out, one after the other."""
+    second = current.with_name("second")
+    (second / "model.onnx").unlink()
+    # Whoever loads it waits here for the rest, and can be ended meanwhile.
+    os.mkfifo(second / "model.onnx")
+    flags = ("--artifact", str(current), "--port", "0", "--reload-seconds", "0.02")
+    with running(*flags) as process:
+        events = events_of(process)
+        port = until(events, "serving")["port"]
+        point(current, second)
+        reasons = []
+        for _ in range(2):
+            with (second / "model.onnx").open("wb"):
+                os.kill(reader_of(second / "model.onnx", process), signal.SIGKILL)
+                reasons.append(until(events, "version refused", "serving.versions")["reason"])
+        assert "ended with exit code -9" in reasons[0]
+        assert "processes end while they load it" in reasons[1]
+        assert {ask(port).version for _ in range(8)} == {"1"}
+        process.terminate()
         assert process.wait(WAIT_SECONDS) == 0
 
 

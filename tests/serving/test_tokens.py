@@ -1,6 +1,8 @@
 """Calls without an accepted token are refused before they cost anything; probes need none."""
 
-from collections.abc import Iterator
+import logging
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,14 @@ from artifact_builder import running_server
 from gated_server import WAIT_SECONDS, connected, request
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from issued import TOKENS, bearer, write_tokens
+from issued import TOKENS, bearer, send_authorization, write_tokens
 
 from holdfast.errors import ConfigError
 from holdfast.inference import open_inference_pb2
 from holdfast.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from holdfast.v1 import scoring_pb2 as pb
 from serving import tokens as tokens_module
+from serving.logs import configure_logging
 from serving.server import ScoringServer
 from serving.tokens import Tokens, read_tokens
 
@@ -172,6 +175,31 @@ def test_tokens_are_replaced_under_a_live_server(
     (said,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "the token in line 1 must have at least 22 characters" in said.reason
     assert "short" not in said.reason
+
+
+def test_a_token_among_other_bytes_is_not_logged(
+    server: ScoringServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What gRPC cannot read it would quote."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        configure_logging("INFO")
+        send_authorization(server.port, f"Bearer {TOKENS[0]}".encode() + b"\xff")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    shown = capsys.readouterr().err
+    assert "Invalid encoding on metadata" in shown
+    assert TOKENS[0] not in shown
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """Nobody may ever write into a pipe, and calls would wait with whoever reads it."""
+    make(tmp_path / "tokens")
+    with pytest.raises(ConfigError, match="what lies there is no file"):
+        read_tokens(tmp_path / "tokens")
 
 
 def test_the_file_is_looked_at_once_a_second_at_most(tmp_path: Path) -> None:

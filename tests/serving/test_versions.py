@@ -331,6 +331,30 @@ def test_a_version_is_another_one_when_a_file_is_written(link: Path) -> None:
     assert version_at(link.with_name("none")) is None
 
 
+def test_a_file_that_becomes_readable_makes_another_version(link: Path) -> None:
+    """It was refused before, and nothing else about it changes."""
+    found = version_at(link)
+    (link / "model.onnx").chmod(0o600)
+    assert version_at(link) != found
+
+
+def test_a_link_that_leads_nowhere_is_a_file_like_others(link: Path) -> None:
+    """Beside what the manifest names anything may lie; that it went or came is seen all the same."""
+    (link / ".lock").symlink_to("nowhere")
+    found = version_at(link)
+    assert found is not None
+    (link / ".lock").unlink()
+    assert version_at(link) not in {found, None}
+
+
+@pytest.mark.parametrize("target", ["current", "first/manifest.json"])
+def test_what_is_no_folder_is_no_version(link: Path, target: str) -> None:
+    """Links in a circle lead to nothing, and a link to a file to no folder."""
+    remove(link)
+    link.symlink_to(target)
+    assert version_at(link) is None
+
+
 async def test_a_client_learns_of_another_schema_by_itself(link: Path) -> None:
     """What it knew of the model is asked for again, and the batch is scored."""
     schema = replace(small_schema(), lookback_days=small_schema().lookback_days + 1)
