@@ -4,6 +4,7 @@ It deliberately does not know the network. What is fitted here is applied to raw
 can live inside the exported graph and every answer made from them agrees.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -14,9 +15,12 @@ from numpy import ndarray
 from scipy.optimize import minimize
 
 from holdfast.schema import Schema, Target, horizon_grid_days
+from training.amount_quantiles import fit_scores
 from training.labels import Labels
 from training.model.distributions import lognormal_log_mean
 from training.model.outputs import RawOutputs
+
+_log = logging.getLogger(__name__)
 
 MIN_CASES = 30
 """With fewer events, or fewer survivors, or fewer positive amounts, nothing is corrected."""
@@ -52,10 +56,18 @@ class Calibration:
         survival: Of hazards.
         log_factors: Of amounts and counts: what is added to the log of the expectation. It moves
             the location, so that quantiles agree.
+        scores: Of amounts: where their quantiles lie, see
+            :func:`training.model.distributions.lognormal_quantiles`.
     """
 
     survival: Mapping[str, SurvivalCalibration] = field(default_factory=dict)
     log_factors: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+    @property
+    def shape(self) -> "Calibration":
+        """What belongs to no date: how amounts lie around what is expected, and not how high that is."""
+        return Calibration(scores=self.scores)
 
 
 def calibrated(raw: RawOutputs, calibration: Calibration) -> RawOutputs:
@@ -66,7 +78,10 @@ def calibrated(raw: RawOutputs, calibration: Calibration) -> RawOutputs:
         intercepts = torch.tensor(correction.intercepts, dtype=logits.dtype, device=logits.device)
         survival[name] = correction.slope * logits + intercepts
     factors = calibration.log_factors
-    amounts = {n: replace(out, mu=out.mu + factors.get(n, 0.0)) for n, out in raw.amounts.items()}
+    amounts = {
+        name: replace(out, mu=out.mu + factors.get(name, 0.0), scores=calibration.scores.get(name, ()))
+        for name, out in raw.amounts.items()
+    }
     counts = {n: replace(out, log_rate=out.log_rate + factors.get(n, 0.0)) for n, out in raw.counts.items()}
     return replace(raw, survival=survival, amounts=amounts, counts=counts)
 
@@ -105,7 +120,15 @@ def fit_calibration(
         )
         if factor is not None:
             log_factors[name] = factor
-    return Calibration(survival=survival, log_factors=log_factors)
+    present = calibrated(raw, Calibration(survival=survival, log_factors=log_factors))
+    scores = {}
+    for name, out in present.amounts.items():
+        log_positive, _ = out.log_masses(present.survival)
+        found = fit_scores(log_positive, out.mu, out.sigma, labels.values[name])
+        if found is not None:
+            scores[name] = found
+            _log.info("%s: what came was no lognormal around what was expected; quantiles are moved", name)
+    return Calibration(survival=survival, log_factors=log_factors, scores=scores)
 
 
 def fit_log_factor(

@@ -20,7 +20,7 @@ from training.model import ModelConfig, RawOutputs, SequenceModel, TargetScales
 from training.outcomes import Predictions
 from training.whole_file import save_whole
 
-FORM = 4
+FORM = 5
 FILE_NAME = "model.pt"
 
 

@@ -54,9 +54,9 @@ def fit(
     """Fit encoding, weights, experts, blend and calibration.
 
     With ``task.fit_on == "both"`` twice: up to the validation cutoff, to weigh the experts on the
-    validation window; then on every window before the test cutoff, with those weights. The level
-    that the first fit had to be corrected by is not carried over: it belongs to one date, and on
-    Online Retail II, asked one window earlier, it made the log loss .69 where none gave .55.
+    validation window; then on every window before the test cutoff, with those weights, and with the shape
+    of amounts. The level that the first fit had to be corrected by is not carried over: it belongs to one
+    date, and on Online Retail II, asked one window earlier, it made the log loss .69 where none gave .55.
 
     Args:
         task: Store and splits.
@@ -92,6 +92,7 @@ def fit(
             weighed = fit_once(replace(task, fit_on="train"), first)
             weighed.save(first)
         final = fit_once(replace(task, fit_on="refit"), folder)
+        final = replace(final, calibration=weighed.calibration.shape)
         if final.blend is None or weighed.blend is None:
             return replace(final, blend=None)
         return replace(final, blend=final.blend.weighed_as(weighed.blend, task.schema))

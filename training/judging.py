@@ -226,7 +226,12 @@ def predictions_from(raw: RawOutputs, schema: Schema, levels: tuple[float, ...])
     """Return the answers that calibrated outputs give."""
     answers = answer(raw, schema, levels)
     names = {kind: [t.name for t in schema.targets if t.kind == kind] for kind in ("amount", "count")}
-    medians = {n: answers[f"{n}_quantiles"][:, levels.index(0.5)] for n in names["amount"] if 0.5 in levels}
+
+    def at(level: float) -> dict[str, ndarray]:
+        if level not in levels:
+            return {}
+        return {n: answers[f"{n}_quantiles"][:, levels.index(level)].numpy() for n in names["amount"]}
+
     return Predictions(
         probability={
             target.name: answers[f"{target.name}_probability"].numpy()
@@ -234,7 +239,8 @@ def predictions_from(raw: RawOutputs, schema: Schema, levels: tuple[float, ...])
             if target.kind == "time_to_event"
         },
         expected={n: answers[f"{n}_expected"].numpy() for n in (*names["amount"], *names["count"])},
-        median={name: median.numpy() for name, median in medians.items()},
+        median=at(0.5),
+        upper=at(0.9),
         survival={
             target.name: answers[f"{target.name}_survival"].numpy()
             for target in schema.targets

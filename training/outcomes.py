@@ -36,12 +36,14 @@ class Predictions:
         probability: Of every ``time_to_event`` target, per horizon.
         expected: Of every ``amount`` and ``count`` target.
         median: Of those targets for which the model gives one.
+        upper: Likewise what only a tenth exceeds, the 0.9 quantile.
         survival: Of those ``time_to_event`` targets for which the model gives the whole curve.
     """
 
     probability: Mapping[str, Float[ndarray, "readout horizon"]]
     expected: Mapping[str, Float[ndarray, " readout"]]
     median: Mapping[str, Float[ndarray, " readout"]]
+    upper: Mapping[str, Float[ndarray, " readout"]] = field(default_factory=dict)
     survival: Mapping[str, Float[ndarray, "readout bin"]] = field(default_factory=dict)
 
 

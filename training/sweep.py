@@ -91,7 +91,7 @@ def sweep(
         console=console,
     )
     better = COLUMNS[objective["metric"]].better
-    assert better != "one"
+    assert better != "near"
     proposals = Proposals(
         space,
         proposing,

@@ -24,6 +24,7 @@ from training.calibration import (
 )
 from training.labels import Labels
 from training.losses import survival_loss
+from training.model.distributions import SCORE_KNOTS
 from training.model.graph import answer
 from training.model.outputs import AmountOutput, CountOutput, RawOutputs
 
@@ -225,6 +226,27 @@ def test_few_positive_amounts_and_wild_totals_are_kept_in_bounds() -> None:
     assert fit_log_factor(logs, np.full(1000, np.nan)) is None
 
 
+def test_the_shape_of_amounts_is_found_where_the_level_is_right() -> None:
+    """After the factor: amounts that lie in two heaps, twice as high as said, have their quantiles there."""
+    rng = np.random.default_rng(8)
+    num = 4000
+    heaps = np.where(rng.random(num) < 0.3, 10.0, 40.0) * rng.lognormal(0.0, 0.02, num)
+    raw = make_raw(torch.full((num, NUM_BINS), -2.0), torch.full((num,), 2.0), tied_to=None)
+    never = np.full(num, NUM_BINS)
+    calibration = fit_calibration(raw, make_labels(never, heaps, np.ones(num)), small_schema())
+    assert set(calibration.scores) == {"spend"}
+    assert calibration.shape == Calibration(scores=calibration.scores)
+    certain = replace(raw.amounts["spend"], positive_logit=torch.full((num,), 30.0))
+    raw = replace(raw, amounts={"spend": certain})
+    levels = (0.2, 0.5, 0.8)
+    plain, moved = (
+        answer(calibrated(raw, one), small_schema(), levels)["spend_quantiles"][0].numpy()
+        for one in (replace(calibration, scores={}), calibration)
+    )
+    np.testing.assert_allclose(moved, [10.0, 40.0, 40.0], rtol=0.1)
+    assert np.abs(plain / [10.0, 40.0, 40.0] - 1).max() > 0.3
+
+
 def test_an_empty_calibration_is_the_identity() -> None:
     """Bit for bit, so that an uncalibrated graph is the model itself."""
     raw = make_raw(torch.randn(20, NUM_BINS), torch.randn(20))
@@ -239,5 +261,6 @@ def test_calibration_survives_plain_values() -> None:
     calibration = Calibration(
         survival={"churn": SurvivalCalibration(slope=1.1, intercepts=(0.1,) * NUM_BINS)},
         log_factors={"spend": 0.2},
+        scores={"spend": SCORE_KNOTS},
     )
     assert from_plain(Calibration, to_plain(calibration)) == calibration

@@ -12,9 +12,11 @@ from kills import Killed, KillInFit
 from tasks import quiet_trainer, small_task, tiny_config
 
 from holdfast.errors import ConfigError, RunError
+from training import calibration
 from training.calibration import Calibration
 from training.fitted import FittedModel
 from training.fitting import fit
+from training.model.distributions import SCORE_KNOTS
 from training.module import OptimiserConfig
 from training.predict import predict_raw
 
@@ -125,11 +127,14 @@ def test_refitted_weights_are_neither_validated_nor_weighed_nor_calibrated(tmp_p
 
 
 @pytest.mark.long
-def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tmp_path: Path) -> None:
-    """Network and experts are those of a refit, what experts count was found on the validation window.
+def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Network and experts are those of a refit; what experts count, and how amounts lie, was found before.
 
     Killed in either of the two fits and gone on with, they are the same to the bit.
     """
+    monkeypatch.setattr(calibration, "fit_scores", lambda *_: SCORE_KNOTS)
     config = tiny_config(num_steps=4)
     config = replace(config, optimiser=replace(config.optimiser, checkpoint_every_steps=2))
     folders = {kind: tmp_path / kind for kind in ("train", "refit", "both")}
@@ -145,7 +150,9 @@ def test_fitting_both_ways_keeps_the_weights_of_the_blend_and_refits_the_rest(tm
     assert blends["refit"] is not None
     assert blends["both"].experts == blends["refit"].experts
     assert blends["both"].weights == blends["train"].weights != blends["refit"].weights
-    assert fitted["both"].calibration == blends["both"].calibration == Calibration()
+    assert (
+        fitted["both"].calibration == blends["both"].calibration == Calibration(scores={"spend": SCORE_KNOTS})
+    )
     task = replace(TASK, fit_on="both")
     for number in (1, 2):
         folder = tmp_path / f"killed_in_{number}"

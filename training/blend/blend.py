@@ -33,7 +33,7 @@ class FittedBlend:
     calibration: Calibration
 
     def weighed_as(self, weighed: "FittedBlend", schema: Schema) -> "FittedBlend":
-        """Return this blend, fitted later, with the weights of one that could be weighed on a window.
+        """Return this blend, fitted later, with weights and shape of one that could be weighed on a window.
 
         The weights are of the experts that had something to learn from then. One that no longer answers
         all that it answered stays as it was then.
@@ -43,7 +43,7 @@ class FittedBlend:
         for name, then in weighed.experts.items():
             now = self.experts.get(name, then)
             experts[name] = now if (now.is_able(questions) >= then.is_able(questions)).all() else then
-        return replace(self, experts=experts, weights=weighed.weights)
+        return replace(self, experts=experts, weights=weighed.weights, calibration=weighed.calibration.shape)
 
     def predictions(self, schema: Schema, features: FeatureMatrix) -> dict[str, Predictions]:
         """Return what every expert says alone."""

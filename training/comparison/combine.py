@@ -180,7 +180,8 @@ class _Asking:
                 yield question.left_out[name]
             elif name in question.predicted:
                 # Baselines that draw nothing say the same under every seed.
-                key = question.predicted[name].tobytes() + question.median.get(name, np.zeros(0)).tobytes()
+                parts = (question.predicted, question.median, question.upper)
+                key = b"".join(part[name].tobytes() for part in parts if name in part)
                 if key not in seen:
                     seen[key] = question.samples(name, self._bootstrap, self._starts[index] + rows)
                 yield seen[key]
@@ -224,7 +225,7 @@ class _Asking:
         found = {}
         for metric in own:
             # Of a ratio that should be 1, neither more nor less is better.
-            if metric in other and metric in COLUMNS and COLUMNS[metric].better != "one":
+            if metric in other and metric in COLUMNS and COLUMNS[metric].better != "near":
                 interval = interval_of(metric, own[metric].minus(other[metric]), is_difference=True)
                 verdict = verdict_of(metric, interval, margin=self._judging.margin)
                 found[metric] = Difference(**interval, verdict=verdict)
@@ -253,6 +254,7 @@ def _rows_of(predictions: Predictions, rows: ndarray) -> Predictions:
         probability={name: column[rows] for name, column in predictions.probability.items()},
         expected={name: column[rows] for name, column in predictions.expected.items()},
         median={name: column[rows] for name, column in predictions.median.items()},
+        upper={name: column[rows] for name, column in predictions.upper.items()},
     )
 
 

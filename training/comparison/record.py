@@ -20,7 +20,7 @@ from training.outcomes import Outcomes, Predictions
 
 ARRAYS_NAME = "predictions.npz"
 FACTS_NAME = "record.json"
-FORM = 1
+FORM = 2
 _BAR = "|"
 _DAMAGES = (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile, zlib.error)
 """What JSON, a form that is not kept, NumPy and its archive say of a file that is not whole."""
@@ -71,7 +71,7 @@ class Record:
         arrays |= {f"happened{_BAR}{name}": column for name, column in self.outcomes.happened.items()}
         arrays |= {f"values{_BAR}{name}": column for name, column in self.outcomes.values.items()}
         for model, said in self.predictions.items():
-            for kind in ("probability", "expected", "median"):
+            for kind in ("probability", "expected", "median", "upper"):
                 answers = getattr(said, kind)
                 arrays |= {f"{kind}{_BAR}{name}{_BAR}{model}": array for name, array in answers.items()}
         np.savez_compressed(folder / ARRAYS_NAME, **arrays)  # type: ignore[arg-type]  # allow_pickle is not among them
@@ -102,6 +102,7 @@ class Record:
                     probability=_parts(arrays, "probability", model),
                     expected=_parts(arrays, "expected", model),
                     median=_parts(arrays, "median", model),
+                    upper=_parts(arrays, "upper", model),
                 )
                 for model in facts.models
             },

@@ -90,7 +90,7 @@ def _differences(result: ComparisonResult, target: TargetComparison) -> Table:
         caption=f"better and worse: the whole 95 % interval; level: at most {result['margin']:g} may be lost",
         caption_justify="left",
     )
-    columns = [column for column in _columns(target) if column.better != "one"]
+    columns = [column for column in _columns(target) if column.better != "near"]
     for name in ("model", "minus"):
         table.add_column(name)
     for column in columns:

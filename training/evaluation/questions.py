@@ -42,6 +42,7 @@ class Question:
         labels: What came.
         predicted: By model.
         median: By model that has one.
+        upper: Likewise what only a tenth exceeds.
         left_out: Models that did not answer every readout, with the number of unanswered ones.
     """
 
@@ -49,6 +50,7 @@ class Question:
     labels: Float64[ndarray, " known"]
     predicted: Mapping[str, Float64[ndarray, " known"]]
     median: Mapping[str, Float64[ndarray, " known"]]
+    upper: Mapping[str, Float64[ndarray, " known"]]
     left_out: Mapping[str, int]
 
     @classmethod
@@ -64,7 +66,8 @@ class Question:
             predictions: By model; a target that a model does not answer is skipped there.
         """
         is_known = known(target, at, outcomes)
-        predicted, median, left_out = {}, {}, {}
+        predicted, left_out = {}, {}
+        quantiles: dict[str, dict[str, ndarray]] = {"median": {}, "upper": {}}
         for name, said in predictions.items():
             if target.name in said.probability:
                 answer = said.probability[target.name][:, at]
@@ -77,10 +80,12 @@ class Question:
                 left_out[name] = num_missing
                 continue
             predicted[name] = answer[is_known].astype(np.float64)
-            if target.name in said.median:
-                median[name] = said.median[target.name][is_known].astype(np.float64)
+            for kind, found in quantiles.items():
+                answers = getattr(said, kind)
+                if target.name in answers:
+                    found[name] = answers[target.name][is_known].astype(np.float64)
         labels = labels_of(target, at, outcomes)[is_known].astype(np.float64)
-        return cls(target=target, labels=labels, predicted=predicted, median=median, left_out=left_out)
+        return cls(target=target, labels=labels, predicted=predicted, **quantiles, left_out=left_out)
 
     def samples(self, name: str, bootstrap: Bootstrap, rows: ndarray | None = None) -> dict[str, Sample]:
         """Return the metrics of one model, on the data and on every resample.
@@ -93,8 +98,10 @@ class Question:
         labels, predicted = self.labels, self.predicted[name]
         if self.target.kind == "time_to_event":
             return bootstrap.samples(lambda weights: probability_metrics(labels, predicted, weights), rows)
-        median = self.median.get(name)
-        return bootstrap.samples(lambda weights: amount_metrics(labels, predicted, median, weights), rows)
+        median, upper = self.median.get(name), self.upper.get(name)
+        return bootstrap.samples(
+            lambda weights: amount_metrics(labels, predicted, median, weights, upper=upper), rows
+        )
 
 
 def labels_of(target: Target, at: int, outcomes: Outcomes) -> ndarray:

@@ -21,8 +21,9 @@ class Column:
     Attributes:
         metric: Its name in the result.
         title: For people.
-        better: ``high``, ``low``, or ``one`` for a ratio that should be 1.
+        better: ``high``, ``low``, or ``near`` for what should be one value.
         form: Format of the value.
+        near: That value.
         has_interval: Whether its interval is shown beside it.
         difference: Format of a difference of two; the value's where it is empty.
         has_unit: Whether it is in the target's unit, so that its size tells how many digits it deserves.
@@ -32,6 +33,7 @@ class Column:
     title: str
     better: str
     form: str
+    near: float = 1.0
     has_interval: bool = False
     difference: str = ""
     has_unit: bool = False
@@ -75,7 +77,8 @@ AMOUNT_COLUMNS = (
     Column(metric="mae_of_median", title="MAE of median", better="low", form=",.2f", has_unit=True),
     Column(metric="rmse", title="RMSE", better="low", form=",.1f", has_unit=True),
     Column(metric="decile_mape", title="decile MAPE", better="low", form=".1%"),
-    Column(metric="total_ratio", title="predicted/actual", better="one", form=".2f"),
+    Column(metric="total_ratio", title="predicted/actual", better="near", form=".2f"),
+    Column(metric="covered_90", title="below q90", better="near", near=0.9, form=".1%"),
     Column(metric="share_of_best_gini", title="of best Gini", better="high", form=".1%"),
 )
 
@@ -200,4 +203,4 @@ def _value(metrics: dict[str, Interval], metric: str) -> float | None:
 
 def _distance(value: float | None, column: Column) -> float:
     assert value is not None, "only shown values compete"
-    return {"high": -value, "low": value, "one": abs(value - 1.0)}[column.better]
+    return {"high": -value, "low": value, "near": abs(value - column.near)}[column.better]

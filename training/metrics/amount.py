@@ -17,6 +17,8 @@ def amount_metrics(
     expected: Real[ndarray, " readout"],
     median: Real[ndarray, " readout"] | None,
     weights: Float64[ndarray, "replicate readout"],
+    *,
+    upper: Real[ndarray, " readout"] | None = None,
 ) -> dict[str, Float64[ndarray, " replicate"]]:
     """Judge expected amounts.
 
@@ -26,14 +28,16 @@ def amount_metrics(
         median: Predicted medians, which are what an absolute error asks for; None where a model
             has none.
         weights: How often each readout counts, per replicate; one row of ones for the data itself.
+        upper: Predicted 0.9 quantiles; None where a model has none.
 
     Returns:
         ``normalised_gini`` (Gini of the labels in the order of the predictions over that in their
         own order), ``spearman``, ``mae_of_mean``, ``mae_of_median`` (where there are medians),
         ``rmse``, ``decile_mape`` (absolute error of the total of every decile of the predictions,
         summed, over the total; unlike Wang, Liu and Miao 2019 weighted by the deciles' totals,
-        because half of the deciles of a shop spend nothing) and ``total_ratio`` (predicted over
-        actual). NaN where one is not defined.
+        because half of the deciles of a shop spend nothing), ``total_ratio`` (predicted over actual)
+        and ``covered_90`` (the share of readouts that came to no more than their 0.9 quantile). NaN where
+        one is not defined.
     """
     label, mean = labels.astype(np.float64), expected.astype(np.float64)
     by_label, by_mean = Ranking.of(label), Ranking.of(mean)
@@ -50,6 +54,8 @@ def amount_metrics(
     }
     if median is not None:
         metrics["mae_of_median"] = ratio(weights @ np.abs(median.astype(np.float64) - label), mass)
+    if upper is not None:
+        metrics["covered_90"] = ratio(weights @ (label <= upper), mass)
     return metrics
 
 

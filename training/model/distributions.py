@@ -6,6 +6,7 @@ leading axes and written in operators that also exist in ONNX.
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _TINY = 1e-6
+SCORE_LEVELS = (0.02, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98)
+"""Where the distribution of positive amounts may be told apart from a lognormal."""
+
+SCORE_KNOTS = tuple(NormalDist().inv_cdf(level) for level in SCORE_LEVELS)
+"""Where a lognormal's own quantiles lie there, in scales from the location."""
+
+MOST_SCORE = 4.76
+"""No score lies further from 0: that of a probability of 1e-6."""
+
 _LEAST_HAZARD = 1e-30
 """Smaller ones are taken for this, so that the log of the event's probability stays finite."""
 
@@ -88,14 +98,43 @@ def lognormal_quantiles(
     mu: Float[Tensor, "*axes"],
     sigma: Float[Tensor, "*axes"],
     levels: Sequence[float],
+    scores: Sequence[float] = (),
 ) -> Float[Tensor, "*axes level"]:
-    """Return quantiles of a zero-inflated lognormal; 0 up to the level of the zero mass."""
+    """Return quantiles of a zero-inflated lognormal; 0 up to the level of the zero mass.
+
+    Args:
+        log_positive: Log probability of a positive amount.
+        mu: Location of the log of positive amounts.
+        sigma: Its scale.
+        levels: Of the quantiles.
+        scores: How many scales from the location the quantiles of positive amounts at
+            :data:`SCORE_LEVELS` lie, ascending; empty for a lognormal's own.
+    """
     positive = torch.exp(log_positive)[..., None]
     # Computed as a constant, not as a parameter: the levels are part of the graph.
     level = positive.new_tensor(list(levels))
     within = (level - (1.0 - positive)) / torch.clamp(positive, min=_TINY)
-    amounts = torch.exp(mu[..., None] + sigma[..., None] * normal_quantile(within))
+    score = normal_quantile(within)
+    if scores:
+        score = _moved(score, scores)
+    amounts = torch.exp(mu[..., None] + sigma[..., None] * score)
     return torch.where(within > 0.0, amounts, 0.0)
+
+
+def _moved(score: Float[Tensor, "*axes"], to: Sequence[float]) -> Float[Tensor, "*axes"]:
+    """Move normal scores so that those at :data:`SCORE_LEVELS` come to lie at others.
+
+    Linear between two of them; beyond the first and the last by as far as that one, and never further than
+    a normal score can lie.
+    """
+    knots, ends = score.new_tensor(SCORE_KNOTS), score.new_tensor(list(to))
+    widths = knots[1:] - knots[:-1]
+    # How far a score lies into each part between two knots: from 0 to all of it.
+    into = torch.minimum(torch.clamp(score[..., None] - knots[:-1], min=0.0), widths)
+    inside = (into * ((ends[1:] - ends[:-1]) / widths)).sum(dim=-1)
+    below = torch.clamp(score - SCORE_KNOTS[0], max=0.0)
+    above = torch.clamp(score - SCORE_KNOTS[-1], min=0.0)
+    return torch.clamp(to[0] + below + inside + above, -MOST_SCORE, MOST_SCORE)
 
 
 def normal_quantile(probability: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes"]:
@@ -110,7 +149,7 @@ def normal_quantile(probability: Float[Tensor, "*axes"]) -> Float[Tensor, "*axes
         probability: Any finite values; those outside of [1e-6, 1 - 1e-6] are clipped.
 
     Returns:
-        Quantiles between -4.76 and 4.76.
+        Quantiles between -4.76 and 4.76 (:data:`MOST_SCORE`).
     """
     p = torch.clamp(probability, _TINY, 1.0 - _TINY)
     t = torch.sqrt(-torch.log(torch.minimum(p, 1.0 - p))) - math.sqrt(math.log(2.0))

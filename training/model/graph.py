@@ -117,7 +117,9 @@ def answer(raw: RawOutputs, schema: Schema, levels: Sequence[float]) -> dict[str
             out = raw.amounts[name]
             log_positive, _ = out.log_masses(raw.survival)
             answers[f"{name}_expected"] = torch.exp(lognormal_log_mean(log_positive, out.mu, out.sigma))
-            answers[f"{name}_quantiles"] = lognormal_quantiles(log_positive, out.mu, out.sigma, levels)
+            answers[f"{name}_quantiles"] = lognormal_quantiles(
+                log_positive, out.mu, out.sigma, levels, out.scores
+            )
         else:
             answers[f"{name}_expected"] = torch.exp(raw.counts[name].log_rate)
     return answers

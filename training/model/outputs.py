@@ -24,6 +24,7 @@ class AmountOutput:
         unit: A typical amount, the same for all, for losses that need one.
         tied_to: The survival head that the positive mass follows, or None.
         tied_bin: The bin (1-based) of that head at whose end the amount's horizon lies.
+        scores: Where quantiles lie, see :func:`training.model.distributions.lognormal_quantiles`.
     """
 
     positive_logit: Float[Tensor, "*axes"]
@@ -32,6 +33,7 @@ class AmountOutput:
     unit: float
     tied_to: str | None
     tied_bin: int
+    scores: tuple[float, ...] = ()
 
     def log_masses(
         self, survival: Mapping[str, Float[Tensor, "*axes bin"]]

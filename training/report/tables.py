@@ -79,7 +79,7 @@ def differences_table(
     result: EvaluationResult, target: TargetResult, horizon: HorizonResult, columns: Sequence[Column]
 ) -> Table | None:
     """Return the main model minus each other one, with what is sure about it; None without another one."""
-    shown = [column for column in columns if column.better != "one"]
+    shown = [column for column in columns if column.better != "near"]
     rows = [
         Row(
             name=name,

@@ -31,6 +31,8 @@ GLOSSARY = {
     "Decile MAPE": "Customers in ten groups by predicted amount: error of the groups' totals as a share of "
     "the whole.",
     "Predicted/actual": "All predictions over all that came: near 1, totals can be planned with.",
+    "Below q90": "How many spent no more than what the model said that only a tenth would exceed: near "
+    "90 % its range can be relied on. Where nearly everybody spends nothing it is more.",
     "Interval": "The small figures: 95 % of the values when customers are drawn anew. It tells of other "
     "customers of the same time, not of another season.",
 }

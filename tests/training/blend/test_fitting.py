@@ -16,6 +16,7 @@ from training.blend.weights import equal_weights
 from training.calibration import Calibration
 from training.fit_encoding import fit_encoding
 from training.labels import Labeller
+from training.model.distributions import SCORE_KNOTS
 from training.task import Readouts, Task
 
 TASK = small_task(num_customers=80)
@@ -67,12 +68,14 @@ def test_weights_found_then_go_with_the_experts_of_then() -> None:
     silent = buying_expert(TASK.schema, RepeatBuying())
     able = np.ones((1 + len(experts), len(questions)), dtype=bool)
     weights = equal_weights(questions, able)
-    then = FittedBlend(experts=experts, weights=weights, calibration=Calibration())
+    found = Calibration(log_factors={"spend": 0.3}, scores={"spend": SCORE_KNOTS})
+    then = FittedBlend(experts=experts, weights=weights, calibration=found)
     others = equal_weights(questions, able[:-1])
     later = {"trees": experts["linear"], PARETO_NBD: silent, "unweighed": experts["trees"]}
     now = FittedBlend(experts=later, weights=others, calibration=Calibration())
     merged = now.weighed_as(then, TASK.schema)
     assert merged.weights is weights
+    assert merged.calibration == Calibration(scores=found.scores), "a level belongs to its date"
     assert list(merged.experts) == list(experts)
     assert merged.experts["trees"] is later["trees"]
     assert merged.experts["linear"] is experts["linear"]

@@ -34,6 +34,15 @@ def test_by_hand() -> None:
     assert metrics["spearman"] == pytest.approx(1.0)
 
 
+def test_what_is_covered_is_a_share_of_the_weight() -> None:
+    """At the quantile itself counts; NaN where nobody counts."""
+    labels, upper = np.array([0.0, 2.0, 10.0, 4.0]), np.array([0.0, 1.9, 11.0, 4.0])
+    weights = np.array([[1.0, 1.0, 1.0, 1.0], [0.0, 3.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]])
+    found = amount_metrics(labels, labels + 1.0, None, weights, upper=upper)["covered_90"]
+    np.testing.assert_allclose(found, [0.75, 0.25, np.nan])
+    assert "covered_90" not in judge([0, 2], [1, 2])
+
+
 def test_the_order_reversed_is_minus_one() -> None:
     """The worst possible order has the Gini and the rank correlation of the best, negated."""
     metrics = judge([0, 2, 10], [3, 2, 1])

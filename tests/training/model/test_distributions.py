@@ -7,6 +7,8 @@ import scipy.stats
 import torch
 
 from training.model.distributions import (
+    SCORE_KNOTS,
+    SCORE_LEVELS,
     log_event,
     log_event_by,
     log_masses,
@@ -108,6 +110,34 @@ def test_quantiles_and_mean_of_the_zero_inflated_lognormal() -> None:
     assert (np.diff(quantiles, axis=1) >= 0).all()
     mean = positive * scipy.stats.lognorm.mean(sigma, scale=np.exp(mu))
     np.testing.assert_allclose(lognormal_log_mean(*tensors).exp().numpy(), mean, rtol=1e-9)
+
+
+def test_moved_quantiles_lie_where_they_were_told_to() -> None:
+    """Linear on the normal's scale between levels, shifted beyond them; a lognormal's own move nothing."""
+    rng = np.random.default_rng(2)
+    mu, sigma = rng.normal(3, 2, 50), rng.uniform(0.1, 2.5, 50)
+    certain = [torch.from_numpy(x) for x in (np.zeros(50), mu, sigma)]
+    levels = np.array([0.01, *SCORE_LEVELS, 0.3, 0.6, 0.99])
+    to = np.sort(rng.normal(0.5, 1.0, len(SCORE_LEVELS)))
+    score = scipy.stats.norm.ppf(levels)
+    expected = np.interp(score, SCORE_KNOTS, to)
+    expected += np.minimum(score - SCORE_KNOTS[0], 0.0) + np.maximum(score - SCORE_KNOTS[-1], 0.0)
+    found = lognormal_quantiles(*certain, levels.tolist(), tuple(to.tolist())).numpy()
+    np.testing.assert_allclose(
+        (np.log(found) - mu[:, None]) / sigma[:, None], np.tile(expected, (50, 1)), atol=1e-6
+    )
+    own = lognormal_quantiles(*certain, LEVELS).numpy()
+    np.testing.assert_allclose(lognormal_quantiles(*certain, LEVELS, SCORE_KNOTS).numpy(), own, rtol=1e-6)
+
+
+def test_no_quantile_is_moved_beyond_what_a_float_holds() -> None:
+    """Whatever the scores are."""
+    wild = tuple(np.linspace(-1e6, 1e6, len(SCORE_LEVELS)).tolist())
+    quantiles = lognormal_quantiles(
+        torch.zeros(3), torch.full((3,), 70.0), torch.full((3,), 2.5), LEVELS, wild
+    )
+    assert torch.isfinite(quantiles).all()
+    assert (torch.diff(quantiles, dim=1) >= 0).all()
 
 
 def test_quantiles_are_zero_without_positive_mass_and_finite_with_nothing_else() -> None:

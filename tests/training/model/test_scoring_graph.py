@@ -19,6 +19,7 @@ WILD = Calibration(
         "churn": SurvivalCalibration(slope=5.0, intercepts=tuple(float(9 * (-1) ** k) for k in range(12)))
     },
     log_factors={"spend": 3.0, "orders": -3.0},
+    scores={"spend": (-3.0, -2.9, -0.1, 0.0, 0.0, 0.1, 3.0, 4.0, 9.0)},
 )
 NAMES = (
     "churn_probability",
