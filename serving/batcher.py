@@ -43,7 +43,11 @@ _log = logging.getLogger(__name__)
 
 
 class Batcher:
-    """Owns the queue and the workers."""
+    """Owns the queue and the workers.
+
+    Attributes:
+        recorder: What is told of waits and runs.
+    """
 
     def __init__(
         self,
@@ -67,11 +71,13 @@ class Batcher:
         """
         self._predictor = predictor
         self._read = read
-        self._pace, self._recorder, self._drift = pace, recorder, drift
+        self._pace, self.recorder, self._drift = pace, recorder, drift
         self._lock = threading.Condition()
         self._lines: Lines[Part, tuple[Batch, PaddedRun]] = Lines()
         self._waiting = {False: 0, True: 0}
-        self._is_closed = self._is_draining = False
+        self._is_closed = False
+        self._drained: Callable[[], None] | None = None
+        self._num_working = workers
         self._threads = [
             threading.Thread(target=self._work, name=f"score-{number}", daemon=True)
             for number in range(workers)
@@ -103,8 +109,8 @@ class Batcher:
         """Queue the parts of a request; each of them ends by a call of its ``done``."""
         urgency = time.monotonic()
         with self._lock:
-            is_ending = self._is_closed or self._is_draining
-            assert not is_ending, "nobody submits to a batcher that ends"
+            is_asked = not self._is_closed and self._drained is None
+            assert is_asked, "nobody submits to a batcher that ends"
             submitted = urgency
             for part in parts:
                 part.submitted = submitted
@@ -113,13 +119,15 @@ class Batcher:
                 urgency += STRETCH * self.seconds_for(part.padded_events)
             self._lock.notify(len(parts))
 
-    def drain(self) -> None:
-        """End the workers once everything that was submitted has ended; blocks until then."""
+    def drain(self, drained: Callable[[], None]) -> None:
+        """Have the workers end once everything that was submitted has ended.
+
+        Args:
+            drained: Called then, by the last of them; sooner where the batcher is closed before.
+        """
         with self._lock:
-            self._is_draining = True
+            self._drained = drained
             self._lock.notify_all()
-        for thread in self._threads:
-            thread.join()
 
     def close(self, error: Exception) -> None:
         """Wait for the workers to end what they do, and end with an error whatever still waits."""
@@ -134,18 +142,27 @@ class Batcher:
 
     def _work(self) -> None:
         _stand_back()
-        while True:
-            with self._lock:
-                while not (self._lines or self._is_closed or self._is_draining):
-                    self._lock.wait()
-                # Whoever puts more in line is a worker, and looks again.
-                if self._is_closed or not self._lines:
-                    return
-                urgency, taken = self._lines.take(time.monotonic(), join=_Joint())
+        while (found := self._take()) is not None:
+            urgency, taken = found
             if isinstance(taken, tuple):
                 self._score(*taken)
             else:
                 self._encode(taken, urgency)
+        with self._lock:
+            self._num_working -= 1
+            is_last = not self._num_working
+        if is_last and self._drained is not None:
+            self._drained()
+
+    def _take(self) -> tuple[float, Sequence[Part] | tuple[Batch, PaddedRun]] | None:
+        """Wait for what is next; None where nothing will be."""
+        with self._lock:
+            while not (self._lines or self._is_closed or self._drained is not None):
+                self._lock.wait()
+            # Whoever puts more in line is a worker, and looks again.
+            if self._is_closed or not self._lines:
+                return None
+            return self._lines.take(time.monotonic(), join=_Joint())
 
     def _encode(self, taken: Sequence[Part], urgency: float) -> None:
         """Encode parts in one go and queue their runs."""
@@ -164,7 +181,7 @@ class Batcher:
         with self._lock:
             self._pace.add(seconds=time.monotonic() - started, events=0)
             for part in parts:
-                self._recorder.waited(started - part.submitted)
+                self.recorder.waited(started - part.submitted)
             for run in runs:
                 self._lines.add_run((batch, run), urgency=urgency, is_large=is_large)
                 if is_large:
@@ -219,7 +236,7 @@ class Batcher:
         with self._lock:
             batch.keep(found, rows)
             self._pace.add(seconds=now - started, events=run.padded_events)
-            self._recorder.ran(customers=len(rows), padded_events=run.padded_events, seconds=now - started)
+            self.recorder.ran(customers=len(rows), padded_events=run.padded_events, seconds=now - started)
             self._drift.ran(run.inputs, found, num=len(rows))
             if parts[0].is_large:
                 self._lines.claim(now, seconds=(now - started) / len(self._threads))

@@ -99,7 +99,7 @@ class Child:
         """
         said = await self._ask(PREPARE, (str(version.folder), version.identity))
         if "refused" in said:
-            raise ArtifactError(version.folder, said["refused"])
+            raise ArtifactError(*said["refused"])
         model: str = said["model"]
         return model
 

@@ -3,13 +3,15 @@
 It deliberately starts and ends nobody. Orders are answered as they are done, not one after the other: what
 was noticed can be asked while a version is loaded.
 
-======================  =====================================  ==========================================
-order                   asks                                   answer
-======================  =====================================  ==========================================
-``{"noticed": null}``   what was noticed so far                a :data:`serving.recording.Snapshot`
-``{"prepare": [...]}``  to load a version: folder, identity    ``{"model": ...}`` or ``{"refused": ...}``
-``{"swap": null}``      to serve what was loaded last          ``null``
-======================  =====================================  ==========================================
+======================  ======================  =====================================================
+order                   asks                    answer
+======================  ======================  =====================================================
+``{"noticed": null}``   what was noticed        a :data:`serving.recording.Snapshot`
+``{"prepare": [...]}``  to load a version:      ``{"model": ...}``, or
+                        folder, identity        ``{"refused": [file, reason]}``
+``{"swap": null}``      to serve what was       ``null``
+                        loaded last
+======================  ======================  =====================================================
 """
 
 import asyncio
@@ -19,7 +21,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from holdfast.errors import HoldfastError
+from holdfast.errors import ArtifactError, HoldfastError
 from serving.server import ScoringServer
 from serving.versions import Version, Versions
 
@@ -47,16 +49,7 @@ async def obey(
         return server.scorer.snapshot()
 
     async def prepare(order: tuple[str, str]) -> Any:
-        folder, identity = order
-        try:
-            prepared = await versions.prepare(Version(folder=Path(folder), identity=identity))
-        except HoldfastError as error:
-            return {"refused": str(error)}
-        except Exception as error:  # noqa: BLE001 (whatever it was, what is served goes on)
-            _log.error("version refused", extra={"artifact": folder}, exc_info=error)
-            return {"refused": f"{type(error).__name__}: {error}"}
-        manifest = prepared.artifact.manifest
-        return {"model": f"{manifest.name} {manifest.version}"}
+        return await _prepared(versions, Version(folder=Path(order[0]), identity=order[1]))
 
     async def swap(_: None) -> Any:
         await versions.swap(server.open)
@@ -75,3 +68,17 @@ async def obey(
     finally:
         for task in tasks:
             task.cancel()
+
+
+async def _prepared(versions: Versions, version: Version) -> Mapping[str, Any]:
+    """Return the model that a version turned out to be, or why it is refused."""
+    try:
+        manifest = (await versions.prepare(version)).artifact.manifest
+    except ArtifactError as error:
+        return {"refused": (str(error.path), error.reason)}
+    except HoldfastError as error:
+        return {"refused": (str(version.folder), str(error))}
+    except Exception as error:  # noqa: BLE001 (whatever it was, what is served goes on)
+        _log.error("version refused", extra={"artifact": str(version.folder)}, exc_info=error)
+        return {"refused": (str(version.folder), f"{type(error).__name__}: {error}")}
+    return {"model": f"{manifest.name} {manifest.version}"}

@@ -32,17 +32,28 @@ _log = logging.getLogger(__name__)
 
 
 class _Group:
-    """All processes of a server."""
+    """All processes of a server.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    A process is started with the settings of that moment, says which model it has loaded, and listens from
+    when it is told to until it ends. A version is loaded by those that listen. Before they swap, settings and
+    model become those of the version: whoever is started afterwards loads it by itself, and whoever was
+    started before and comes to listen too late to be asked is stopped and started once more.
+    """
+
+    def __init__(self, settings: Settings, version: Version | None) -> None:
+        self._settings, self._version = settings, version
         self._members: list[Child] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: Snapshot = EMPTY
         self._suspected: Version | None = None
         self.recorder = Recorder()
         self._model = ""
-        self.is_ready = False
+        self._is_open = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether calls are answered: all were ready together, and one at least is there now."""
+        return self._is_open and any(member.is_listening for member in self._members)
 
     async def start(self) -> None:
         """Start all processes, and have them listen when every one of them is ready.
@@ -59,12 +70,12 @@ class _Group:
             await self._add()
         await asyncio.gather(*(self._prepared(member) for member in self._members[1:]))
         await asyncio.gather(*(member.listen() for member in self._members))
-        self.is_ready = True
+        self._is_open = True
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._settings.processes)]
 
     async def stop(self) -> None:
         """End all of them at the same time."""
-        self.is_ready = False
+        self._is_open = False
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -88,11 +99,14 @@ class _Group:
         # Asked anew every time: one may have ended meanwhile, and another listen in its place.
         while member := next((one for one in self._members if one.is_listening and one not in models), None):
             models[member] = await self._load(member, version)
-        if not models:
+        if not models and version_at(self._settings.artifact) == self._version:
             raise RunError("no process is there to load it")
-        # Before they swap: one that is started from now on, in the place of another, loads it too.
-        self._settings = self._settings.model_copy(update={"artifact": version.folder})
-        self._model = next(iter(models.values()))
+        # Nobody is left, and what they served is gone: whoever is started next may have any model.
+        self._model = next(iter(models.values()), "")
+        self._settings, self._version = (
+            self._settings.model_copy(update={"artifact": version.folder}),
+            version,
+        )
         for ended in await asyncio.gather(*(member.swap() for member in models), return_exceptions=True):
             if isinstance(ended, BaseException) and not isinstance(ended, RunError):
                 raise ended
@@ -118,6 +132,7 @@ class _Group:
             RunError: It has ended, or its model is another one.
         """
         model = (await member.hear())["model"]
+        self._model = self._model or model
         if model != self._model:
             _log.error("another model", extra={"pid": member.pid, "model": model, "wanted": self._model})
             await member.stop(KILL_AFTER_SECONDS)
@@ -177,7 +192,7 @@ async def supervise(settings: Settings) -> None:
         artifact = settings.artifact if version is None else version.folder
         own = {"artifact": artifact, "port": port, "threads": threads}
         own |= {"port_file": None, "metrics_port": None}
-        group = _Group(settings.model_copy(update=own))
+        group = _Group(settings.model_copy(update=own), version)
         administration = Administration(snapshot=group.noticed, is_ready=lambda: group.is_ready)
         if settings.metrics_port is not None:
             await administration.start(settings.metrics_host, settings.metrics_port)

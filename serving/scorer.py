@@ -63,8 +63,7 @@ class Scorer:
         self._max_queued_events = max_queued_events
         self._artifact: Artifact | None = None
         self._batcher: Batcher | None = None
-        self._runs = Recorder()
-        self._retiring: dict[Batcher, tuple[Recorder, asyncio.Task[None]]] = {}
+        self._retiring: set[Batcher] = set()
         self._retired: Snapshot = EMPTY
         self._loop: asyncio.AbstractEventLoop | None = None
         self._refusal = "the model is still being loaded"
@@ -86,27 +85,34 @@ class Scorer:
         """
         self._loop = asyncio.get_running_loop()
         if self._batcher is not None:
-            retiring = self._loop.create_task(self._retire(self._batcher))
-            self._retiring[self._batcher] = (self._runs, retiring)
+            self._retire(self._batcher, self._loop)
         read = partial(read_together, schema=artifact.manifest.schema, limits=self.limits)
         pace = Pace(seconds_per_event)
-        # One each: what workers count is guarded by their own batcher's lock.
-        self._runs = Recorder()
         self._batcher = Batcher(
             artifact.predictor,
             read,
             workers=workers,
             pace=pace,
-            recorder=self._runs,
+            # Of its own: what workers count is guarded by their batcher's lock.
+            recorder=Recorder(),
             drift=Drift(artifact.manifest.reference),
         )
         self._artifact = artifact
 
-    async def _retire(self, batcher: Batcher) -> None:
-        """End a batcher that is asked no more, once it has answered everything; what it counted stays."""
-        await asyncio.to_thread(batcher.drain)
-        runs, _ = self._retiring.pop(batcher)
-        self._retired = added([self._retired, {**EMPTY, "totals": runs.totals()}])
+    def _retire(self, batcher: Batcher, loop: asyncio.AbstractEventLoop) -> None:
+        """Have a batcher that is asked no more end when it has answered everything; what it counted stays."""
+
+        def forget() -> None:
+            self._retiring.remove(batcher)
+            self._retired = added([self._retired, {**EMPTY, "totals": batcher.recorder.totals()}])
+
+        def drained() -> None:
+            # A loop that has been closed has nobody left who looks.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(forget)
+
+        self._retiring.add(batcher)
+        batcher.drain(drained)
 
     def refuse(self) -> None:
         """Be unavailable to every new call from now on; those that wait are still answered."""
@@ -123,14 +129,13 @@ class Scorer:
         if self._artifact is not None:
             manifest = self._artifact.manifest
             models = {f"{manifest.name}{SEPARATOR}{manifest.version}": 1}
-        batchers = [*self._retiring, *([] if self._batcher is None else [self._batcher])]
         states = {
             "requests_in_flight": {"": self._num_open},
-            "waiting_padded_events": {"": sum(batcher.waiting_events for batcher in batchers)},
+            "waiting_padded_events": {"": sum(batcher.waiting_events for batcher in self._batchers())},
             "model_processes": models,
             **({} if self._batcher is None else self._batcher.drifted()),
         }
-        recorders = [self.recorder, self._runs, *(runs for runs, _ in self._retiring.values())]
+        recorders = [self.recorder, *(batcher.recorder for batcher in self._batchers())]
         totals: list[Snapshot] = [{**EMPTY, "totals": recorder.totals()} for recorder in recorders]
         return {"totals": added([self._retired, *totals])["totals"], "states": states}
 
@@ -141,9 +146,12 @@ class Scorer:
     def close(self) -> None:
         """End the workers after what they do now, and whatever waits with an error; blocks."""
         self.refuse()
-        for batcher in (*self._retiring, self._batcher):
-            if batcher is not None:
-                batcher.close(UnavailableError(self._refusal))
+        for batcher in self._batchers():
+            batcher.close(UnavailableError(self._refusal))
+
+    def _batchers(self) -> Sequence[Batcher]:
+        """Return those that still answer, the one of the model that is served last."""
+        return [*self._retiring, *(() if self._batcher is None else (self._batcher,))]
 
     def artifact(self, name: str = "", version: str = "") -> Artifact:
         """Return the model that answers.
@@ -280,7 +288,8 @@ class Scorer:
             message = f"the answer would wait for {wait:.3g} s, but the deadline is in {seconds:.3g} s"
             retry_seconds = max(wait - seconds, MIN_RETRY_SECONDS)
             raise OverloadedError(message, reason="deadline", retry_after_seconds=retry_seconds)
-        waiting, limit = batcher.waiting_events, self._max_queued_events
+        # What was asked of versions before takes room as well.
+        waiting, limit = sum(one.waiting_events for one in self._batchers()), self._max_queued_events
         if parts[0].is_large:
             limit = int(LARGE_SHARE_OF_QUEUE * limit)
         asked = sum(part.padded_events for part in parts)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.errors import ArtifactError, HoldfastError, RunError
 from holdfast.manifest import MANIFEST_NAME
@@ -48,6 +48,13 @@ def version_at(path: Path) -> Version | None:
     return Version(folder=folder, identity=identity)
 
 
+class _Loaded(NamedTuple):
+    """A model that is loaded, and what it was loaded from; None where nobody knows any more."""
+
+    prepared: Prepared
+    version: Version | None
+
+
 class Versions:
     """The version that is served, the one before it, and the one that may come next.
 
@@ -63,9 +70,9 @@ class Versions:
             version: What lay in its folder before it was loaded.
         """
         self._settings = settings
-        self._served: tuple[Prepared, Version | None] = (served, version)
-        self._former: tuple[Prepared, Version | None] | None = None
-        self._next: tuple[Prepared, Version] | None = None
+        self._served = _Loaded(served, version)
+        self._former: _Loaded | None = None
+        self._next: _Loaded | None = None
 
     async def prepare(self, version: Version) -> Prepared:
         """Load, verify and warm a version up beside the one that is served.
@@ -77,14 +84,14 @@ class Versions:
             ArtifactError: It cannot be served, or is another model.
         """
         known = (self._served, self._former, self._next)
-        prepared = next((found[0] for found in known if found is not None and found[1] == version), None)
-        if prepared is None:
-            prepared = await asyncio.to_thread(self._load, version)
-        self._next = (prepared, version)
-        return prepared
+        loaded = next((one for one in known if one is not None and one.version == version), None)
+        if loaded is None:
+            loaded = _Loaded(await asyncio.to_thread(self._load, version), version)
+        self._next = loaded
+        return loaded.prepared
 
     def _load(self, version: Version) -> Prepared:
-        served = self._served[0]
+        served = self._served.prepared
         settings = self._settings.model_copy(update={"artifact": version.folder})
         prepared = prepare(settings, like=served.measured)
         name, wanted = prepared.artifact.manifest.name, served.artifact.manifest.name
@@ -97,7 +104,7 @@ class Versions:
     async def swap(self, serve: Callable[[Prepared], Awaitable[None]]) -> None:
         """Serve the version that was prepared last."""
         assert self._next is not None
-        await serve(self._next[0])
+        await serve(self._next.prepared)
         self._former, self._served, self._next = self._served, self._next, None
 
 
@@ -145,10 +152,16 @@ async def follow(
 
 @asynccontextmanager
 async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have something go on until the end of the block."""
+    """Have something go on until the end of the block; that it ends before is an error, and logged."""
     task = asyncio.create_task(work)
+    task.add_done_callback(_tell_of_end)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def _tell_of_end(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("no version is followed any more", exc_info=task.exception())

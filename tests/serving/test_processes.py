@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import grpc
@@ -267,6 +268,30 @@ def test_a_version_that_ends_two_processes_is_not_given_a_third(current: Path) -
         assert "processes end while they load it" in reasons[1]
         assert {ask(port).version for _ in range(8)} == {"1"}
         process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0
+
+
+def test_what_comes_after_all_have_died_is_what_lies_there_then(current: Path) -> None:
+    """Where what they served is gone, no version waits for one that serves; meanwhile nobody is ready."""
+    flags = ("--artifact", str(current), "--port", "0", "--metrics-port", "0", "--reload-seconds", "0.02")
+    with running(*flags) as process:
+        events = events_of(process)
+        metrics_port = until(events, "metrics")["port"]
+        port = until(events, "serving")["port"]
+        shutil.rmtree(current.with_name("first"))
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="ascii")
+        for child in children.split():
+            os.kill(int(child), signal.SIGKILL)
+        for _ in children.split():
+            until(events, "process died")
+        with pytest.raises(HTTPError, match="503"):
+            probe(metrics_port, "readyz")
+        point(current, current.with_name("second"))
+        for _ in range(2):
+            until(events, "process replaced")
+        assert {ask(port).version for _ in range(8)} == {"2"}
+        assert probe(metrics_port, "readyz") == "ready\n"
+        process.send_signal(signal.SIGTERM)
         assert process.wait(WAIT_SECONDS) == 0
 
 
