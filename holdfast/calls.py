@@ -25,6 +25,9 @@ from holdfast.tables import Tabled
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.wire import write_request
 
+DEFAULT_TIMEOUT_SECONDS = 30.0
+"""Deadline of a request whose client was given none."""
+
 MAX_CUSTOMERS_PER_REQUEST = 256
 """Small enough that the caller of a large batch does not hold a worker for seconds."""
 MAX_EVENTS_PER_REQUEST = 65_536
