@@ -161,15 +161,15 @@ def build_artifact(
     outputs = predictor.predict(histories, as_of_us).outputs
     write_golden(folder / GOLDEN_NAME, histories, as_of_us, outputs)
     manifest = build_manifest(folder, spec, name=name)
-    write_manifest(folder, replace(manifest, reference=build_reference(predictor, spec)))
+    write_manifest(folder, replace(manifest, reference=build_reference(predictor, spec, histories)))
     return folder
 
 
-def build_reference(predictor: Predictor, spec: EncodingSpec) -> tuple[Reference, ...]:
-    """Return how inputs and answers are distributed over a hundred random customers."""
-    histories = random_histories(np.random.default_rng(6), 100)
-    as_of_us = np.full(100, AS_OF_US, dtype=np.int64)
-    inputs = pad(encode(histories, Cutoffs.of_all(as_of_us), spec), np.arange(100), length=spec.max_events)
+def build_reference(predictor: Predictor, spec: EncodingSpec, histories: Histories) -> tuple[Reference, ...]:
+    """Return how inputs and answers are distributed over some customers."""
+    num = histories.num_customers
+    as_of_us = np.full(num, AS_OF_US, dtype=np.int64)
+    inputs = pad(encode(histories, Cutoffs.of_all(as_of_us), spec), np.arange(num), length=spec.max_events)
     tensors = {**inputs, **predictor.predict(histories, as_of_us).outputs}
     return tuple(Reference.of(quantity, quantity.of(tensors)) for quantity in quantities_of(spec))
 
