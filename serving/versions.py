@@ -7,9 +7,10 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from holdfast.manifest import MANIFEST_NAME
 from serving.preparing import Prepared, prepare
 from serving.settings import Settings
 from serving.watching import state_of
+
+SLOW_SECONDS = 60.0
+"""After as long a line says that a version is still being loaded."""
 
 _log = logging.getLogger(__name__)
 
@@ -137,7 +141,8 @@ async def follow(
         if found is None or found in {served, refused}:
             continue
         try:
-            await swap(found)
+            with _told_when_slow(found):
+                await swap(found)
         except Exception as error:  # noqa: BLE001 (whatever it was, what is served goes on)
             # What ails a process may pass; what ails the version stays.
             refused = None if isinstance(error, RunError) else found
@@ -148,6 +153,19 @@ async def follow(
         else:
             served, refused = found, None
             tell("served")
+
+
+@contextmanager
+def _told_when_slow(version: Version) -> Iterator[None]:
+    """Log where the block takes long: no other version is looked for meanwhile."""
+    extra = {"artifact": str(version.folder), "seconds": SLOW_SECONDS}
+    timer = asyncio.get_running_loop().call_later(
+        SLOW_SECONDS, partial(_log.warning, "version takes long to load", extra=extra)
+    )
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @asynccontextmanager

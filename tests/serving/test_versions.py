@@ -249,6 +249,26 @@ async def test_what_ails_the_process_alone_is_tried_again(link: Path) -> None:
     assert outcomes[0] == "refused"
 
 
+async def test_a_version_that_takes_long_is_told(
+    link: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for it learns that it is being loaded, and one that is quick is not told of."""
+    monkeypatch.setattr(versions_module, "SLOW_SECONDS", 0.0)
+    done = asyncio.Event()
+
+    async def swap(found: Version) -> None:
+        while not caplog.records:
+            await asyncio.to_thread(version_at, found.folder)
+        monkeypatch.setattr(versions_module, "SLOW_SECONDS", WAIT_SECONDS)
+        if found.folder.name == "second":
+            done.set()
+        point(link, link.with_name("second"))
+
+    async with beside(follow(Settings(artifact=link, **FIXED), None, swap, tell=lambda _: None)):
+        await asyncio.wait_for(done.wait(), WAIT_SECONDS)
+    assert [record.message for record in caplog.records] == ["version takes long to load"]
+
+
 async def test_an_unforeseen_error_ends_nothing(link: Path, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged with its trace, and the next version is found all the same."""
     tried: list[Version] = []
