@@ -1,5 +1,7 @@
 """Canonical tables to a history store: order, codes, duplicates, parts, and what an interruption leaves."""
 
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +272,17 @@ def test_too_many_unusable_rows_fail_with_reasons_and_shares(tmp_path: Path) -> 
     )
     assert HistoryStore.open(tmp_path / "store").index.num_events == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == [".store.lock", "data", "store"]
+
+
+def test_times_of_another_form_are_refused_with_the_sql_that_reads_them(tmp_path: Path) -> None:
+    """A date that begins with its day is nothing to guess at: the message shows SQL that reads it."""
+    table = shop_events().with_columns(occurred_at=pl.lit("23.04.2023 14:53"))
+    with pytest.raises(DataError, match="unreadable time 100") as caught:
+        stored(tmp_path, {"events": table})
+    call = re.search(r"STRPTIME\(x, .*?\)", str(caught.value))
+    assert call is not None
+    read = pl.DataFrame({"x": ["23.04.2023 14:53"]}).select(pl.sql_expr(call[0]))
+    assert read.item() == datetime(2023, 4, 23, 14, 53)  # noqa: DTZ001 (a local time)
 
 
 def test_a_share_of_one_still_needs_a_usable_row(tmp_path: Path) -> None:
