@@ -172,6 +172,11 @@ def _totals(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> 
     )
 
 
+def _digits_apart(one: float, other: float) -> int:
+    """Return how many digits tell two figures apart: three, or more where those are the same."""
+    return next((digits for digits in range(3, 8) if f"{one:.{digits}f}" != f"{other:.{digits}f}"), 3)
+
+
 def _top_gain(main: ModelResult) -> float | None:
     points = main["curves"].get("gains", [])
     inside = [y for x, y in points if x <= 0.1 + 1e-9]
@@ -192,7 +197,9 @@ def _comparison(result: EvaluationResult, target: TargetResult, horizon: Horizon
     difference = horizon["differences"][best][metric]
     low, high = difference["low"], difference["high"]
     title = "AUROC" if metric == "auroc" else "normalised Gini"
-    figures = f"{title} {own:.3f} against {others[best]:.3f}"
+    is_sure = (low is not None and low > 0) or (high is not None and high < 0)
+    digits = _digits_apart(own, others[best]) if is_sure else 3
+    figures = f"{title} {own:.{digits}f} against {others[best]:.{digits}f}"
     order = f"ordering customers by {target['name']}"
     # An interval that holds 0 decides nothing, whatever the digits say.
     if low is not None and low > 0:

@@ -45,6 +45,18 @@ def test_a_claim_needs_an_interval_without_zero(difference: tuple, says: str) ->
     assert says in headline(result_with(difference))[1]
 
 
+def test_figures_of_a_sure_difference_are_not_shown_alike() -> None:
+    """A sure difference has as many digits as tell the two apart; an open one has three."""
+    for difference, says in (
+        ((-0.09, -0.01), "0.80000 against 0.80004"),
+        ((-0.01, 0.1), "0.800 against 0.800"),
+    ):
+        result = result_with(difference)
+        models = result["targets"][0]["horizons"][0]["models"]
+        models["trees"]["metrics"]["auroc"] = interval(0.80004)
+        assert f"(AUROC {says})" in headline(result)[1]
+
+
 def test_headline_names_the_truth_where_it_is_known() -> None:
     """So that everybody sees how much more there is to find."""
     assert "knowing the true causes would give 0.900" in headline(result_with((0.01, 0.09), truth=True))[1]
