@@ -161,6 +161,17 @@ def test_integer_ids_of_one_table_meet_text_ids_of_another(tmp_path: Path) -> No
     assert store.index.notices == {"customers: versions of customers without events, dropped": 1}
 
 
+def test_attributes_of_nobody_are_told(tmp_path: Path) -> None:
+    """Where no id of one table is in the other, every attribute is missing: that is hardly meant."""
+    tables = {
+        "events": shop_events().with_columns(customer_id=pl.Series([7, 8, 7, 9, 8, 7, 8])),
+        "customers": pl.DataFrame({"customer_id": ["007", "008"], "region": ["north", "south"]}),
+    }
+    customers = {"sql": "SELECT * FROM customers", "attributes": {"region": {"kind": "categorical"}}}
+    notices = stored(tmp_path, tables, customers=customers).index.notices
+    assert [count for text, count in notices.items() if "are ids written alike" in text] == [2]
+
+
 def test_attribute_versions_ascend_and_the_last_one_given_wins(tmp_path: Path) -> None:
     """Versions are sorted; one without valid_from held always; of equal ones the later row stays, counted."""
     day = days_later(1, 2)
