@@ -154,6 +154,31 @@ def test_probabilities_say_in_which_direction_they_err(predicted: float, says: s
     assert says in headline(result)[0]
 
 
+@pytest.mark.parametrize(
+    ("predicted", "says"),
+    [
+        (0.032, "too high: 3.2 % foreseen, 2.0 % came."),
+        (0.009, "too low: 0.9 % foreseen, 2.0 % came."),
+        (0.022, "were right: 2.2 % foreseen, 2.0 % came."),
+    ],
+)
+def test_what_comes_rarely_is_not_right_within_two_points(predicted: float, says: str) -> None:
+    """Half as much again is no right level, however few points it makes."""
+    result = result_with((0.01, 0.09))
+    bins = [{"num_readouts": 400, "predicted": predicted, "observed": 0.02}]
+    result["targets"][0]["horizons"][0]["models"]["sequence"]["curves"]["reliability"] = bins
+    assert says in headline(result)[0]
+
+
+def test_what_is_counted_has_no_decimals() -> None:
+    """Nobody complains 30,000.5 times, nor 121.00 times."""
+    result = result_with((0.01, 0.09), total_ratio=0.8652)
+    target = result["targets"][1]
+    target |= {"kind": "count", "unit": ""}
+    target["horizons"][0]["mean"] = 0.121
+    assert "foreseen in total 105, came 121 (13 % too little)" in headline(result)[2]
+
+
 def test_tiles_by_hand() -> None:
     """Two figures for each target: who is found and how sure; the total and the top of the list."""
     result = result_with((0.01, 0.09))
