@@ -14,7 +14,8 @@ RIGHT, FAR_OFF = 0.02, 0.05
 """How far probabilities may be off on average and be called right; from when on their level misleads."""
 
 RARE = 0.1
-"""Of what comes more rarely, a share as large may be off as there: two points are much of three."""
+"""What comes, or fails to come, more rarely may be off by as large a part of it as there: two points are
+much of three."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,9 +137,10 @@ def _level(main: ModelResult) -> str:
         return ""
     said = sum(row["num_readouts"] * row["predicted"] for row in rows) / num
     came = sum(row["num_readouts"] * row["observed"] for row in rows) / num
-    digits = 1 if came < RARE else 0
+    rare = min(came, 1.0 - came)
+    digits = 1 if rare < RARE else 0
     figures = f"{percent(said, digits=digits)} foreseen, {percent(came, digits=digits)} came"
-    if abs(said - came) < RIGHT * min(1.0, came / RARE):
+    if abs(said - came) < RIGHT * min(1.0, rare / RARE):
         return f"On average its probabilities were right: {figures}."
     side = "low" if said < came else "high"
     text = f"On average its probabilities were too {side}: {figures}."

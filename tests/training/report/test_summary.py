@@ -155,17 +155,18 @@ def test_probabilities_say_in_which_direction_they_err(predicted: float, says: s
 
 
 @pytest.mark.parametrize(
-    ("predicted", "says"),
+    ("predicted", "came", "says"),
     [
-        (0.032, "too high: 3.2 % foreseen, 2.0 % came."),
-        (0.009, "too low: 0.9 % foreseen, 2.0 % came."),
-        (0.022, "were right: 2.2 % foreseen, 2.0 % came."),
+        (0.032, 0.02, "too high: 3.2 % foreseen, 2.0 % came."),
+        (0.009, 0.02, "too low: 0.9 % foreseen, 2.0 % came."),
+        (0.022, 0.02, "were right: 2.2 % foreseen, 2.0 % came."),
+        (0.968, 0.98, "too low: 96.8 % foreseen, 98.0 % came."),
     ],
 )
-def test_what_comes_rarely_is_not_right_within_two_points(predicted: float, says: str) -> None:
-    """Half as much again is no right level, however few points it makes."""
+def test_what_is_rare_is_not_right_within_two_points(predicted: float, came: float, says: str) -> None:
+    """Half as much again is no right level, however few points it makes; nor of those who stayed."""
     result = result_with((0.01, 0.09))
-    bins = [{"num_readouts": 400, "predicted": predicted, "observed": 0.02}]
+    bins = [{"num_readouts": 400, "predicted": predicted, "observed": came}]
     result["targets"][0]["horizons"][0]["models"]["sequence"]["curves"]["reliability"] = bins
     assert says in headline(result)[0]
 
