@@ -26,6 +26,7 @@ _INT64 = np.iinfo(np.int64)
 _TIME_LIMIT = "it must be a datetime with a zone, or whole microseconds since 1970 UTC"
 _NEEDED_LIMIT = "it must not be missing or empty"
 _NAIVE_LIMIT = "it has no time zone: give it one, or say which with time_zone"
+_SKIPPED_LIMIT = "clocks skip this local time; leave such rows out, as preparing did"
 
 
 def columns_of(table: Any, *, where: str, order: Sequence[str]) -> Mapping[str, Any]:
@@ -185,14 +186,15 @@ def times_of(
         column: Datetimes with a zone, or integers that are UTC microseconds already.
         where: What the column is called in messages.
         zone: The zone of datetimes without one. Where a clock was set back, the earlier of the
-            two times is meant.
+            two times is meant; where it was set forward, a time that it skipped is refused.
         missing_us: What stands for a missing time; None to refuse it.
 
     Returns:
         Microseconds since 1970 UTC.
 
     Raises:
-        DataError: A time is missing, is no time, or has no zone; the message names the row.
+        DataError: A time is missing, is no time, has no zone, or does not exist in it; the message
+            names the row.
     """
     array = _array_of(column)
     if array.dtype.kind == "i" or (array.dtype.kind == "u" and (array <= _INT64.max).all()):
@@ -244,10 +246,19 @@ def _time_us(value: Any, *, where: str, zone: tzinfo | None) -> int:
     if value.tzinfo is None:
         if zone is None:
             raise DataError(where, value, _NAIVE_LIMIT)
-        value = value.replace(tzinfo=zone)
+        local = value.replace(tzinfo=zone)
+        if _is_skipped(local):
+            raise DataError(where, value, f"in {zone} {_SKIPPED_LIMIT}")
+        value = local
     # Exact, unlike timestamp(), which goes through a float.
     time_us: int = (value - _EPOCH) // timedelta(microseconds=1)
     return time_us
+
+
+def _is_skipped(local: datetime) -> bool:
+    """Say whether clocks went forward over a local time: of its two offsets (PEP 495) the first is less."""
+    before, after = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
+    return before is not None and after is not None and before < after
 
 
 def _array_of(column: Any) -> ndarray:

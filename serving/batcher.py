@@ -19,6 +19,7 @@ from contextlib import suppress
 import numpy as np
 
 from holdfast.errors import InputError
+from holdfast.results import ELIGIBLE_NAME
 from serving.asking import Asked
 from serving.batch import Batch, Part
 from serving.drift import Drift
@@ -237,7 +238,7 @@ class Batcher:
             batch.keep(found, rows)
             self._pace.add(seconds=now - started, events=run.padded_events)
             self.recorder.ran(customers=len(rows), padded_events=run.padded_events, seconds=now - started)
-            self._drift.ran(run.inputs, found, num=len(rows))
+            self._drift.ran(run.inputs, found, batch.noticed[ELIGIBLE_NAME][rows])
             if parts[0].is_large:
                 self._lines.claim(now, seconds=(now - started) / len(self._threads))
             for part in parts:

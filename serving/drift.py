@@ -1,13 +1,14 @@
 """How the customers of late lie in the model's reference: by bin, the older the less they count.
 
-It deliberately compares nothing: :mod:`serving.exposition` does, when somebody looks. To note a run must cost
-next to nothing, so that runs are kept as they are and counted some hundred customers at a time.
+It deliberately compares nothing: :mod:`serving.exposition` does, when somebody looks. The reference knows
+eligible customers alone, so that others do not count here either. To note a run must cost next to nothing,
+so that runs are kept as they are and counted some hundred customers at a time.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float64, Shaped
+from jaxtyping import Bool, Float64, Shaped
 from numpy import ndarray
 
 from holdfast.reference import Reference
@@ -33,18 +34,19 @@ class Drift:
         self._tensors = {reference.quantity.tensor for reference in references}
         self._counts: list[Float64[ndarray, " bin"]] = [np.zeros(len(one.shares)) for one in references]
         self._kept: list[Mapping[str, ndarray]] = []
+        self._is_eligible: list[Bool[ndarray, " batch"]] = []
         self._num_kept = 0
 
     def ran(
         self,
         inputs: Mapping[str, Shaped[ndarray, "batch ..."]],
         outputs: Mapping[str, Shaped[ndarray, "batch ..."]],
-        *,
-        num: int,
+        is_eligible: Bool[ndarray, " batch"],
     ) -> None:
-        """Note a run of so many customers."""
+        """Note a run, and whom of it training would have asked about."""
         self._kept.append({name: inputs[name] if name in inputs else outputs[name] for name in self._tensors})
-        self._num_kept += num
+        self._is_eligible.append(is_eligible)
+        self._num_kept += len(is_eligible)
         if self._num_kept >= TOGETHER:
             self._count()
 
@@ -62,8 +64,9 @@ class Drift:
     def _count(self) -> None:
         if not self._num_kept:
             return
-        fading = 0.5 ** (self._num_kept / HALF_LIFE_CUSTOMERS)
+        is_eligible = np.concatenate(self._is_eligible)
+        fading = 0.5 ** (int(is_eligible.sum()) / HALF_LIFE_CUSTOMERS)
         for place, reference in enumerate(self._references):
             values = np.concatenate([reference.quantity.of(tensors) for tensors in self._kept])
-            self._counts[place] = fading * self._counts[place] + reference.counts(values)
-        self._kept, self._num_kept = [], 0
+            self._counts[place] = fading * self._counts[place] + reference.counts(values[is_eligible])
+        self._kept, self._is_eligible, self._num_kept = [], [], 0

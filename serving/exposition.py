@@ -67,14 +67,14 @@ _STATES = {
     "requests_in_flight": _Form("Calls that wait for their answer."),
     "waiting_padded_events": _Form("Padded events that have not been scored yet."),
     "recent_customers": _Form(
-        "Customers of late by the bin that they lie in: after 10,000 more, one counts half.",
+        "Eligible customers of late by the bin that they lie in: after 10,000 more, one counts half.",
         ("quantity", "bin"),
     ),
     "reference_share": _Form(
         "Share of the cutoffs that the model was judged at, by the same bins.", ("quantity", "bin")
     ),
     "drift_index": _Form(
-        "Population stability index of the customers of late against the reference.", ("quantity",)
+        "Population stability index of the eligible customers of late against the reference.", ("quantity",)
     ),
     "model_processes": _Form("Processes that serve a version of a model.", ("model", "version")),
 }

@@ -87,7 +87,7 @@ def calibrated(raw: RawOutputs, calibration: Calibration) -> RawOutputs:
 
 
 def fit_calibration(
-    raw: RawOutputs, labels: Labels, schema: Schema, *, min_cases: int = MIN_CASES
+    raw: RawOutputs, labels: Labels, schema: Schema, *, model: str, min_cases: int = MIN_CASES
 ) -> Calibration:
     """Fit the corrections on the outputs of one window that is later than the weights.
 
@@ -95,6 +95,7 @@ def fit_calibration(
         raw: Uncalibrated outputs ``[readout, ...]``, see :func:`training.model.outputs.concatenate`.
         labels: Labels of the same readouts; censored ones are used as far as they are known.
         schema: The targets.
+        model: Whose outputs they are, for the log.
         min_cases: Least number of events and of survivors, or of positive values, to correct at all.
 
     Returns:
@@ -127,7 +128,8 @@ def fit_calibration(
         found = fit_scores(log_positive, out.mu, out.sigma, labels.values[name])
         if found is not None:
             scores[name] = found
-            _log.info("%s: what came was no lognormal around what was expected; quantiles are moved", name)
+            reason = "what came was no lognormal around what was expected"
+            _log.info("%s: %s; the quantiles of model %r are moved", name, reason, model)
     return Calibration(survival=survival, log_factors=log_factors, scores=scores)
 
 

@@ -62,7 +62,9 @@ class CanonicalTable:
             found = rows.select("_row", column).head(1).collect(engine="streaming")
         if found.is_empty():
             return column
-        return f"{column} = {shorten(found[column][0])} in row {found['_row'][0] + 1:,} of the query's result"
+        values = found[column]
+        value = values.cast(pl.String)[0] if values.dtype.is_temporal() else shorten(values[0])
+        return f"{column} = {value} in row {found['_row'][0] + 1:,} of the query's result"
 
 
 @dataclass(slots=True)

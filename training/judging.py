@@ -82,6 +82,7 @@ class EvaluationConfig:
         """
         if self.split == "validation" and fit_on != "train":
             limit = f"weights fitted with cutoffs.fit_on={fit_on} have seen the validation window"
+            limit += "; those of a training with ++data.cutoffs.fit_on=train can be judged there"
             raise ConfigError("evaluation.split", self.split, limit)
 
 

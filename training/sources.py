@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from holdfast.errors import ConfigError, DataError, RunError
+from holdfast.errors import ConfigError, DataError, HoldfastError, RunError
 from training.source_config import SourceConfig
 
 _SCANNERS: Mapping[str, Callable[..., pl.LazyFrame]] = {
@@ -19,6 +19,10 @@ _SCANNERS: Mapping[str, Callable[..., pl.LazyFrame]] = {
     "csv": pl.scan_csv,
     "lines": pl.scan_lines,
 }
+ENCODING_HINT = (
+    "; text must be UTF-8, which iconv makes of another encoding; options.encoding: utf8-lossy reads on and"
+    " spoils every letter outside ASCII"
+)
 _TYPE_OPTIONS = ("schema", "schema_overrides")
 
 
@@ -38,7 +42,10 @@ def polars_reasons(field: str, value: object, *, what: str) -> Iterator[None]:
     try:
         yield
     except pl.exceptions.PolarsError as error:
-        raise DataError(field, value, f"{what}: {first_line(error)}") from error
+        reason = first_line(error)
+        if "invalid utf-8" in reason.lower():
+            reason += ENCODING_HINT
+        raise DataError(field, value, f"{what}: {reason}") from error
     except OSError as error:
         raise RunError(f"{field}: {what}: {first_line(error)}") from error
     except pl.exceptions.PanicException as error:
@@ -80,7 +87,10 @@ def scan(name: str, source: SourceConfig) -> pl.LazyFrame:
         with polars_reasons(f"{where}.path", source.path, what=f"it cannot be read as {source.format}"):
             frame = _SCANNERS[source.format](_pattern(source), **options)
             frame.collect_schema()
-    except TypeError as error:
+    except HoldfastError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
+        # Whatever the reader and its bindings make of an option that is of no use to them.
         limit = f"the reader of {source.format} refuses them: {first_line(error)}"
         raise ConfigError(f"{where}.options", dict(source.options), limit) from error
     return frame

@@ -21,9 +21,10 @@ LATEST_US = 7_258_118_400_000_000
 """2200-01-01T00:00:00Z, the first instant that is not."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+UNREADABLE_TIME = "unreadable time"
 TIME_PROBLEMS = (
     "no time",
-    "unreadable time",
+    UNREADABLE_TIME,
     "time outside the years 1900 to 2199",
     "local time skipped by the clock",
 )
@@ -33,6 +34,7 @@ NUMBER_HINT = (
     "a number does not say its unit and zone; convert it in the SQL, for seconds since 1970 (UTC) with"
     " CAST(CAST(x AS BIGINT) * 1000000 AS TIMESTAMPTZ)"
 )
+FORM_HINT = "STRPTIME(x, '%d.%m.%Y %H:%M') in the SQL reads times of another form than ISO 8601"
 _MISSING, _UNREADABLE, _OUTSIDE, _SKIPPED = 1, 2, 3, 4
 _ZONE = "T.*(?:[zZ+-]|UTC)"
 _ZONED_FORMS = ("%+", "%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%dT%H:%M%#z")

@@ -279,6 +279,15 @@ def test_what_cannot_be_used_is_named(events: Any, options: dict[str, Any], mess
         read(events, **options)
 
 
+@pytest.mark.parametrize("of", [list, lambda values: np.array(values, dtype="datetime64[us]")])
+def test_a_local_time_that_clocks_skipped_is_refused(of: Callable[[list[datetime]], object]) -> None:
+    """Preparing leaves such a row out, so that a model has seen none; the hours around it are taken."""
+    around = [datetime(2024, 3, 31, 1, 59, 59), datetime(2024, 3, 31, 3), datetime(2024, 10, 27, 2, 30)]  # noqa: DTZ001
+    times_of(of(around), where="t", zone=BERLIN)
+    with pytest.raises(DataError, match=r"t\[3\]: .*in Europe/Berlin clocks skip this local time"):
+        times_of(of([*around, datetime(2024, 3, 31, 2, 30)]), where="t", zone=BERLIN)  # noqa: DTZ001
+
+
 def test_naive_times_are_read_in_the_zone_that_is_stated() -> None:
     """Of a repeated hour the earlier is meant, unless the datetime itself says otherwise."""
     naive = [datetime(2024, 7, 1, 12), datetime(2024, 10, 27, 2, 30), datetime(2024, 10, 27, 2, 30, fold=1)]  # noqa: DTZ001

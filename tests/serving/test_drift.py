@@ -21,11 +21,11 @@ CHURN = Reference(
 )
 
 
-def ran(drift: Drift, events: int, probability: float, *, num: int) -> None:
+def ran(drift: Drift, events: int, probability: float, *, num: int, is_eligible: bool = True) -> None:
     """Note a run of customers who are all alike."""
     inputs = {"readout_visible": np.full(num, events), "readout_values": np.zeros((num, 3))}
     outputs = {"churn_probability": np.full((num, 2), [0.1, probability]), "embedding": np.zeros((num, 4))}
-    drift.ran(inputs, outputs, num=num)
+    drift.ran(inputs, outputs, np.full(num, is_eligible))
 
 
 def snapshot(drift: Drift) -> Snapshot:
@@ -66,6 +66,18 @@ def test_the_past_fades() -> None:
     assert 5_000 < float(np.sum(found["churn_90d\t2"])) < HALF_LIFE_CUSTOMERS
 
 
+def test_whoever_is_not_eligible_does_not_count() -> None:
+    """The model was judged on none of them, and a list of all customers holds many; none is kept for long."""
+    drift = Drift((EVENTS, CHURN))
+    ran(drift, 2, 0.5, num=3)
+    for _ in range(HALF_LIFE_CUSTOMERS // 100):
+        ran(drift, 1, 0.9, num=100, is_eligible=False)
+        assert drift._num_kept < TOGETHER
+    states = drift.states()
+    assert sum(states["recent_customers"].values()) == 6.0
+    assert states["recent_customers"]["churn_90d\t1"] == 3.0
+
+
 def test_processes_are_compared_together() -> None:
     """Their customers add up, and the reference stays what it is."""
     drifts = [Drift((EVENTS, CHURN)) for _ in range(2)]
@@ -91,7 +103,7 @@ def test_few_customers_are_not_compared() -> None:
 
 
 def test_a_server_counts_whom_it_scored(artifact_folder: Path) -> None:
-    """Whatever was asked, by what the graph was given and said of each customer."""
+    """Whatever was asked, by what the graph was given and said of each eligible customer."""
     references = {one.quantity.name: one for one in read_manifest(artifact_folder).reference}
     with running_server(artifact_folder) as server, connected(server) as stub:
         answers = [stub.Score(request(seed, num_customers=7)) for seed in range(3)]
@@ -99,16 +111,14 @@ def test_a_server_counts_whom_it_scored(artifact_folder: Path) -> None:
     by_quantity: dict[str, list[float]] = {}
     for labels, count in told.items():
         by_quantity.setdefault(labels.partition("\t")[0], []).append(count)
+    eligible = [entry for answer in answers for entry in answer.customers if entry.observed.is_eligible]
     said = {
-        "num_events": [entry.observed.num_used for answer in answers for entry in answer.customers],
-        "churn_90d": [
-            entry.prediction.targets[0].time_to_event.probability[-1]
-            for answer in answers
-            for entry in answer.customers
-        ],
+        "num_events": [entry.observed.num_used for entry in eligible],
+        "churn_90d": [entry.prediction.targets[0].time_to_event.probability[-1] for entry in eligible],
     }
     assert set(by_quantity) == set(references)
-    assert {sum(counts) for counts in by_quantity.values()} == {21.0}
+    assert 0 < len(eligible) < 21
+    assert {sum(counts) for counts in by_quantity.values()} == {len(eligible)}
     for name, values in said.items():
         assert by_quantity[name] == references[name].counts(np.array(values)).tolist()
 

@@ -206,7 +206,7 @@ def test_predicted_totals_equal_actual_ones(tied_to: str | None) -> None:
     raw = make_raw(
         torch.from_numpy(logits).float(), torch.from_numpy(rng.normal(3, 1, 4000)).float(), tied_to=tied_to
     )
-    calibration = fit_calibration(raw, make_labels(lower, spend, orders), small_schema())
+    calibration = fit_calibration(raw, make_labels(lower, spend, orders), small_schema(), model="blend")
     answers = answer(calibrated(raw, calibration), small_schema(), (0.5,))
     assert answers["spend_expected"][500:].sum().item() == pytest.approx(np.nansum(spend), rel=1e-4)
     assert answers["orders_expected"][500:].sum().item() == pytest.approx(np.nansum(orders), rel=1e-4)
@@ -226,15 +226,20 @@ def test_few_positive_amounts_and_wild_totals_are_kept_in_bounds() -> None:
     assert fit_log_factor(logs, np.full(1000, np.nan)) is None
 
 
-def test_the_shape_of_amounts_is_found_where_the_level_is_right() -> None:
-    """After the factor: amounts that lie in two heaps, twice as high as said, have their quantiles there."""
+def test_the_shape_of_amounts_is_found_where_the_level_is_right(caplog: pytest.LogCaptureFixture) -> None:
+    """After the factor: amounts in two heaps, twice as high as said, have quantiles there. The log tells."""
+    caplog.set_level("INFO")
     rng = np.random.default_rng(8)
     num = 4000
     heaps = np.where(rng.random(num) < 0.3, 10.0, 40.0) * rng.lognormal(0.0, 0.02, num)
     raw = make_raw(torch.full((num, NUM_BINS), -2.0), torch.full((num,), 2.0), tied_to=None)
     never = np.full(num, NUM_BINS)
-    calibration = fit_calibration(raw, make_labels(never, heaps, np.ones(num)), small_schema())
+    calibration = fit_calibration(raw, make_labels(never, heaps, np.ones(num)), small_schema(), model="blend")
     assert set(calibration.scores) == {"spend"}
+    # Of a blend and of its sequence model alone one may be moved and the other not.
+    (told,) = caplog.messages
+    assert told.startswith("spend: ")
+    assert told.endswith("the quantiles of model 'blend' are moved")
     assert calibration.shape == Calibration(scores=calibration.scores)
     certain = replace(raw.amounts["spend"], positive_logit=torch.full((num,), 30.0))
     raw = replace(raw, amounts={"spend": certain})

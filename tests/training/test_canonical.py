@@ -1,5 +1,6 @@
 """SQL to canonical tables: which columns are taken, and why a row cannot be used."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,14 @@ def test_an_example_names_row_and_value(tmp_path: Path) -> None:
     table = events_of(tmp_path, events_with(occurred_at=["2024-01-01", "31.12.2024", "never"]))
     example = table.example("occurred_at: unreadable time")
     assert example == "occurred_at = '31.12.2024' in row 2 of the query's result"
+
+
+def test_an_example_shows_a_time_as_people_write_it(tmp_path: Path) -> None:
+    """A local time that clocks skipped is shown as one, not as Python's constructor of it."""
+    skipped = events_with(occurred_at=[datetime(2024, 3, 31, 2, 30)])  # noqa: DTZ001 (a local time)
+    table = events_of(tmp_path, skipped, time_zone="Europe/Berlin")
+    example = table.example("occurred_at: local time skipped by the clock")
+    assert example == "occurred_at = 2024-03-31 02:30:00.000000 in row 1 of the query's result"
 
 
 def test_attributes_may_have_versions(tmp_path: Path) -> None:

@@ -137,6 +137,32 @@ def test_an_unknown_option_is_named(parquet: Path) -> None:
     assert caught.value.field == "data.sources.t.options"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"encoding": "latin-1"},
+        {"separator": ";;"},
+        {"null_values": 5},
+        {"skip_rows": -1},
+        {"storage_options": 3},
+    ],
+)
+def test_an_option_of_no_use_is_named(tmp_path: Path, options: dict[str, object]) -> None:
+    """Whichever error the reader has for a value that it cannot use, it becomes one line with the key."""
+    (tmp_path / "t.csv").write_text("n\n1\n")
+    with pytest.raises(ConfigError, match="the reader of csv refuses them") as caught:
+        scan("t", source(tmp_path / "t.csv", "csv", options=options))
+    assert caught.value.field == "data.sources.t.options"
+
+
+def test_text_that_is_not_utf8_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    """What a spreadsheet of western Europe wrote is named, and how to make text of it that can be read."""
+    (tmp_path / "t.csv").write_bytes("town\nKöln\n".encode("latin-1"))
+    sources = {"t": source(tmp_path / "t.csv", "csv")}
+    with pytest.raises(DataError, match=r"iconv .*utf8-lossy"):
+        count_rows(scan_sources(sources), sources)
+
+
 @pytest.mark.parametrize("types", [{"n": "Integer"}, {"n": 3}, {"n": "read_csv"}, "Int64"])
 def test_a_type_that_polars_does_not_have_is_named(tmp_path: Path, types: object) -> None:
     """Types are named as Polars names them; nothing else of Polars can be named."""

@@ -56,7 +56,7 @@ def finish(
     raw = predict_raw(model, task.histories, customer=validation.customer, cutoff_us=validation.cutoff_us)
     return FittedModel(
         model=model,
-        calibration=fit_calibration(raw, validation.labels, task.schema),
+        calibration=fit_calibration(raw, validation.labels, task.schema, model="sequence"),
         blend=fit_blend(experts, raw, model.spec, task, validation, config) if experts else None,
     )
 
@@ -136,9 +136,8 @@ def fit_blend(
     )
     weights = fit_weights(judged, questions, _ability(experts, questions), prior_std=config.prior_std)
     together = blended(raw, [torch.from_numpy(array) for array in answers], weights, schema)
-    return FittedBlend(
-        experts=experts, weights=weights, calibration=fit_calibration(together, validation.labels, schema)
-    )
+    calibration = fit_calibration(together, validation.labels, schema, model="blend")
+    return FittedBlend(experts=experts, weights=weights, calibration=calibration)
 
 
 def _unseen_blend(experts: Mapping[str, Expert], task: Task) -> FittedBlend:

@@ -13,6 +13,10 @@ from training.report.wording import amount, meant, percent, short, value_of
 RIGHT, FAR_OFF = 0.02, 0.05
 """How far probabilities may be off on average and be called right; from when on their level misleads."""
 
+RARE = 0.1
+"""What comes, or fails to come, more rarely may be off by as large a part of it as there: two points are
+much of three."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
@@ -133,10 +137,13 @@ def _level(main: ModelResult) -> str:
         return ""
     said = sum(row["num_readouts"] * row["predicted"] for row in rows) / num
     came = sum(row["num_readouts"] * row["observed"] for row in rows) / num
-    if abs(said - came) < RIGHT:
-        return f"On average its probabilities were right: {percent(said)} foreseen, {percent(came)} came."
+    rare = min(came, 1.0 - came)
+    digits = 1 if rare < RARE else 0
+    figures = f"{percent(said, digits=digits)} foreseen, {percent(came, digits=digits)} came"
+    if abs(said - came) < RIGHT * min(1.0, rare / RARE):
+        return f"On average its probabilities were right: {figures}."
     side = "low" if said < came else "high"
-    text = f"On average its probabilities were too {side}: {percent(said)} foreseen, {percent(came)} came."
+    text = f"On average its probabilities were too {side}: {figures}."
     return f"{text} Trust the order more than the level." if abs(said - came) > FAR_OFF else text
 
 
@@ -146,12 +153,17 @@ def _foreseen(main: ModelResult) -> float | None:
     return sum(row["num_readouts"] * row["predicted"] for row in rows) if rows else None
 
 
+def _summed(total: float, target: TargetResult) -> str:
+    is_counted = target["kind"] == "count" and total >= 10
+    return f"{total:,.0f}" if is_counted else amount(total, target["unit"])
+
+
 def _totals(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> str:
     ratio, mean, foreseen = value_of(main, "total_ratio"), horizon["mean"], _foreseen(main)
     if mean == 0.0 and foreseen is not None:
         return (
             f"{target['name'].capitalize()} within {horizon['horizon_days']} days: foreseen in total "
-            f"{amount(foreseen, target['unit'])}, came {amount(0.0, target['unit'])}; where nothing came, no "
+            f"{_summed(foreseen, target)}, came {_summed(0.0, target)}; where nothing came, no "
             "model can be called better than another."
         )
     if ratio is None or mean is None:
@@ -163,13 +175,18 @@ def _totals(target: TargetResult, horizon: HorizonResult, main: ModelResult) -> 
     top = _top_gain(main)
     return (
         f"{target['name'].capitalize()} within {horizon['horizon_days']} days: foreseen in total "
-        f"{amount(ratio * total, target['unit'])}, came {amount(total, target['unit'])} ({off})"
+        f"{_summed(ratio * total, target)}, came {_summed(total, target)} ({off})"
         + (
             f"; the tenth with the highest expectation brought {percent(top)} of it."
             if top is not None
             else "."
         )
     )
+
+
+def _digits_apart(one: float, other: float) -> int:
+    """Return how many digits tell two figures apart: three, or more where those are the same."""
+    return next((digits for digits in range(3, 8) if f"{one:.{digits}f}" != f"{other:.{digits}f}"), 3)
 
 
 def _top_gain(main: ModelResult) -> float | None:
@@ -192,7 +209,9 @@ def _comparison(result: EvaluationResult, target: TargetResult, horizon: Horizon
     difference = horizon["differences"][best][metric]
     low, high = difference["low"], difference["high"]
     title = "AUROC" if metric == "auroc" else "normalised Gini"
-    figures = f"{title} {own:.3f} against {others[best]:.3f}"
+    is_sure = (low is not None and low > 0) or (high is not None and high < 0)
+    digits = _digits_apart(own, others[best]) if is_sure else 3
+    figures = f"{title} {own:.{digits}f} against {others[best]:.{digits}f}"
     order = f"ordering customers by {target['name']}"
     # An interval that holds 0 decides nothing, whatever the digits say.
     if low is not None and low > 0:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from holdfast.errors import DataError
 from training.canonical import CanonicalTable
+from training.times import FORM_HINT, UNREADABLE_TIME
 
 
 class Counted(Protocol):
@@ -63,6 +64,8 @@ def count_excluded(tables: Sequence[Counted], *, max_share: float) -> Tally:
             reasons = "; ".join(
                 _reason(name, reason, counts[reason], rows[name], examples) for reason in counts
             )
+            if any(reason.endswith(UNREADABLE_TIME) for reason in counts):
+                reasons += f"; {FORM_HINT}"
             share = f"{num_excluded / rows[name]:.2%} of {rows[name]:,} rows unusable"
             limit = f"limits.max_excluded_share allows {max_share:.2%}, and one row at least must be usable"
             raise DataError(f"data.{name}", share, f"{limit}: {reasons}")

@@ -98,12 +98,22 @@ def _index(
         examples=tally.examples,
         notices={
             **written.notices,
+            **_unmatched(written, config, tally),
             **_unseen_types(config, events.event_types),
             **_final_types(config, events.event_types, events.last_types),
             **stray,
         },
         files=written.files,
     )
+
+
+def _unmatched(written: Written, config: DataConfig, tally: Tally) -> dict[str, int]:
+    """Return a notice where no row of ``customers`` belongs to anybody: every attribute is missing."""
+    if config.customers is None or written.num_versions or not tally.table_rows["customers"]:
+        return {}
+    advice = "are ids written alike in both tables? A CSV file's 007 is read as 7 unless its type is given"
+    text = f"customers: not one row has the id of a customer with events; attributes are missing ({advice})"
+    return {text: tally.table_rows["customers"]}
 
 
 def _asked_types(config: DataConfig) -> set[str]:

@@ -45,6 +45,18 @@ def test_a_claim_needs_an_interval_without_zero(difference: tuple, says: str) ->
     assert says in headline(result_with(difference))[1]
 
 
+def test_figures_of_a_sure_difference_are_not_shown_alike() -> None:
+    """A sure difference has as many digits as tell the two apart; an open one has three."""
+    for difference, says in (
+        ((-0.09, -0.01), "0.80000 against 0.80004"),
+        ((-0.01, 0.1), "0.800 against 0.800"),
+    ):
+        result = result_with(difference)
+        models = result["targets"][0]["horizons"][0]["models"]
+        models["trees"]["metrics"]["auroc"] = interval(0.80004)
+        assert f"(AUROC {says})" in headline(result)[1]
+
+
 def test_headline_names_the_truth_where_it_is_known() -> None:
     """So that everybody sees how much more there is to find."""
     assert "knowing the true causes would give 0.900" in headline(result_with((0.01, 0.09), truth=True))[1]
@@ -140,6 +152,32 @@ def test_probabilities_say_in_which_direction_they_err(predicted: float, says: s
     ]
     result["targets"][0]["horizons"][0]["models"]["sequence"]["curves"]["reliability"] = bins
     assert says in headline(result)[0]
+
+
+@pytest.mark.parametrize(
+    ("predicted", "came", "says"),
+    [
+        (0.032, 0.02, "too high: 3.2 % foreseen, 2.0 % came."),
+        (0.009, 0.02, "too low: 0.9 % foreseen, 2.0 % came."),
+        (0.022, 0.02, "were right: 2.2 % foreseen, 2.0 % came."),
+        (0.968, 0.98, "too low: 96.8 % foreseen, 98.0 % came."),
+    ],
+)
+def test_what_is_rare_is_not_right_within_two_points(predicted: float, came: float, says: str) -> None:
+    """Half as much again is no right level, however few points it makes; nor of those who stayed."""
+    result = result_with((0.01, 0.09))
+    bins = [{"num_readouts": 400, "predicted": predicted, "observed": came}]
+    result["targets"][0]["horizons"][0]["models"]["sequence"]["curves"]["reliability"] = bins
+    assert says in headline(result)[0]
+
+
+def test_what_is_counted_has_no_decimals() -> None:
+    """Nobody complains 30,000.5 times, nor 121.00 times."""
+    result = result_with((0.01, 0.09), total_ratio=0.8652)
+    target = result["targets"][1]
+    target |= {"kind": "count", "unit": ""}
+    target["horizons"][0]["mean"] = 0.121
+    assert "foreseen in total 105, came 121 (13 % too little)" in headline(result)[2]
 
 
 def test_tiles_by_hand() -> None:

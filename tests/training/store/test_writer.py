@@ -1,5 +1,7 @@
 """Canonical tables to a history store: order, codes, duplicates, parts, and what an interruption leaves."""
 
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,17 @@ def test_integer_ids_of_one_table_meet_text_ids_of_another(tmp_path: Path) -> No
     assert store.index.notices == {"customers: versions of customers without events, dropped": 1}
 
 
+def test_attributes_of_nobody_are_told(tmp_path: Path) -> None:
+    """Where no id of one table is in the other, every attribute is missing: that is hardly meant."""
+    tables = {
+        "events": shop_events().with_columns(customer_id=pl.Series([7, 8, 7, 9, 8, 7, 8])),
+        "customers": pl.DataFrame({"customer_id": ["007", "008"], "region": ["north", "south"]}),
+    }
+    customers = {"sql": "SELECT * FROM customers", "attributes": {"region": {"kind": "categorical"}}}
+    notices = stored(tmp_path, tables, customers=customers).index.notices
+    assert [count for text, count in notices.items() if "are ids written alike" in text] == [2]
+
+
 def test_attribute_versions_ascend_and_the_last_one_given_wins(tmp_path: Path) -> None:
     """Versions are sorted; one without valid_from held always; of equal ones the later row stays, counted."""
     day = days_later(1, 2)
@@ -270,6 +283,17 @@ def test_too_many_unusable_rows_fail_with_reasons_and_shares(tmp_path: Path) -> 
     )
     assert HistoryStore.open(tmp_path / "store").index.num_events == 7
     assert sorted(path.name for path in tmp_path.iterdir()) == [".store.lock", "data", "store"]
+
+
+def test_times_of_another_form_are_refused_with_the_sql_that_reads_them(tmp_path: Path) -> None:
+    """A date that begins with its day is nothing to guess at: the message shows SQL that reads it."""
+    table = shop_events().with_columns(occurred_at=pl.lit("23.04.2023 14:53"))
+    with pytest.raises(DataError, match="unreadable time 100") as caught:
+        stored(tmp_path, {"events": table})
+    call = re.search(r"STRPTIME\(x, .*?\)", str(caught.value))
+    assert call is not None
+    read = pl.DataFrame({"x": ["23.04.2023 14:53"]}).select(pl.sql_expr(call[0]))
+    assert read.item() == datetime(2023, 4, 23, 14, 53)  # noqa: DTZ001 (a local time)
 
 
 def test_a_share_of_one_still_needs_a_usable_row(tmp_path: Path) -> None:
