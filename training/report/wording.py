@@ -32,7 +32,7 @@ GLOSSARY = {
     "the whole.",
     "Predicted/actual": "All predictions over all that came: near 1, totals can be planned with.",
     "Below q90": "How many spent no more than what the model said that only a tenth would exceed: near "
-    "90 % its range can be relied on. Where nearly everybody spends nothing it is more.",
+    "90 % its range can be relied on. Where many are nearly sure to spend nothing it is more.",
     "Interval": "The small figures: 95 % of the values when customers are drawn anew. It tells of other "
     "customers of the same time, not of another season. Calibration error and decile MAPE come out too high "
     "where customers are few; their intervals allow for that, and may lie below the figure itself.",
