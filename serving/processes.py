@@ -101,12 +101,10 @@ class _Group:
             models[member] = await self._load(member, version)
         if not models and version_at(self._settings.artifact) == self._version:
             raise RunError("no process is there to load it")
-        # Nobody is left, and what they served is gone: whoever is started next may have any model.
+        # Where nobody was left to load it, whoever is started next says what model it is.
         self._model = next(iter(models.values()), "")
-        self._settings, self._version = (
-            self._settings.model_copy(update={"artifact": version.folder}),
-            version,
-        )
+        self._settings = self._settings.model_copy(update={"artifact": version.folder})
+        self._version = version
         for ended in await asyncio.gather(*(member.swap() for member in models), return_exceptions=True):
             if isinstance(ended, BaseException) and not isinstance(ended, RunError):
                 raise ended

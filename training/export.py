@@ -29,6 +29,7 @@ from holdfast.manifest import (
     MANIFEST_NAME,
     MODEL_NAME,
     REPORT_NAME,
+    FileRecord,
     Manifest,
     TargetForm,
     TensorForm,
@@ -107,18 +108,19 @@ def write_artifact(
         partial.mkdir(parents=True)
         graph = ScoringGraph(fitted.model, fitted.calibration, fitted.blend)
         export_onnx(graph, spec=fitted.spec, path=partial / MODEL_NAME)
+        session = ort.InferenceSession(partial / MODEL_NAME, providers=["CPUExecutionProvider"])
         cases = _golden_rows(judged)
         histories = task.histories.take(judged.customer[cases])
         outputs, kept = _checked_outputs(
-            graph, fitted, histories, judged.cutoff_us[cases], partial / MODEL_NAME
+            graph, fitted, histories, judged.cutoff_us[cases], session, path=partial / MODEL_NAME
         )
         write_golden(partial / GOLDEN_NAME, histories.take(kept), judged.cutoff_us[cases[kept]], outputs)
-        reference = reference_of(partial / MODEL_NAME, fitted.spec, task.histories, judged)
+        reference = reference_of(session, fitted.spec, task.histories, judged)
         names = [MODEL_NAME, GOLDEN_NAME]
         if report is not None:
             shutil.copyfile(report, partial / REPORT_NAME)
             names.append(REPORT_NAME)
-        manifest = _manifest(fitted, train, name, reference, metrics, partial, names)
+        manifest = _manifest(fitted, train, name, session, reference, metrics, file_records(partial, names))
         write_manifest(partial, manifest)
         _move_into_place(partial, folder)
     except OSError as error:
@@ -158,7 +160,13 @@ def _golden_rows(judged: Readouts) -> ndarray:
 
 
 def _checked_outputs(
-    graph: ScoringGraph, fitted: FittedModel, histories: Histories, cutoff_us: ndarray, path: Path
+    graph: ScoringGraph,
+    fitted: FittedModel,
+    histories: Histories,
+    cutoff_us: ndarray,
+    session: ort.InferenceSession,
+    *,
+    path: Path,
 ) -> tuple[dict[str, Float32[ndarray, "kept ..."]], Int64[ndarray, " kept"]]:
     """Return what ONNX Runtime gives for golden cases that are worth keeping, and which these are.
 
@@ -169,7 +177,6 @@ def _checked_outputs(
     encoded = encode(histories, cutoffs, fitted.spec)
     length = max(1, int(encoded.lengths.max()))
     inputs = pad(encoded, np.arange(len(cutoff_us)), length=length)
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
     found = dict(zip(graph.output_names, session.run(list(graph.output_names), dict(inputs)), strict=True))
     with torch.no_grad():
         answers = graph(*(torch.from_numpy(array) for array in inputs.values()))
@@ -247,13 +254,12 @@ def _manifest(
     fitted: FittedModel,
     train: Readouts,
     name: ArtifactName,
+    session: ort.InferenceSession,
     reference: tuple[Reference, ...],
     metrics: Mapping[str, Any],
-    folder: Path,
-    files: list[str],
+    files: Mapping[str, FileRecord],
 ) -> Manifest:
     schema, config = fitted.spec.schema, fitted.model.config
-    session = ort.InferenceSession(folder / MODEL_NAME, providers=["CPUExecutionProvider"])
     return Manifest(
         form_version=FORM_VERSION,
         name=name.name,
@@ -279,7 +285,7 @@ def _manifest(
         source_revision=name.source_revision,
         opset=OPSET_VERSION,
         tolerance=TOLERANCE,
-        files=file_records(folder, files),
+        files=files,
     )
 
 

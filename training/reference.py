@@ -3,8 +3,6 @@
 It deliberately judges nothing, and looks at no outcome.
 """
 
-from pathlib import Path
-
 import numpy as np
 import onnxruntime as ort
 
@@ -22,19 +20,18 @@ EVENT_BUDGET = 2_048
 
 
 def reference_of(
-    model: Path, spec: EncodingSpec, histories: Histories, judged: Readouts
+    session: ort.InferenceSession, spec: EncodingSpec, histories: Histories, judged: Readouts
 ) -> tuple[Reference, ...]:
     """Return how inputs and answers of a graph are distributed.
 
     Args:
-        model: The graph.
+        session: Of the graph.
         spec: The encoding that feeds it.
         histories: The whole store.
         judged: Cutoffs, at least one.
     """
     sample = judged.sample(MOST_READOUTS, np.random.default_rng(7))
     quantities = list(quantities_of(spec))
-    session = ort.InferenceSession(model, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     found: dict[str, list[np.ndarray]] = {quantity.name: [] for quantity in quantities}
     for encoded in encoded_chunks(histories, spec, sample.customer, sample.cutoff_us):
