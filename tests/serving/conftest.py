@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import trustme
 from artifact_builder import build_artifact
+from linked_versions import point, with_version
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +18,12 @@ def artifact_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def authority() -> trustme.CA:
     """Return who vouches for certificates."""
     return trustme.CA()
+
+
+@pytest.fixture
+def link(artifact_folder: Path, tmp_path: Path) -> Path:
+    """Return a link to version 1; version 2 lies beside it as ``second``."""
+    with_version(tmp_path / "first", "1", like=artifact_folder)
+    with_version(tmp_path / "second", "2", like=artifact_folder)
+    point(tmp_path / "current", tmp_path / "first")
+    return tmp_path / "current"
