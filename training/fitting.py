@@ -24,6 +24,7 @@ from training.fit_config import FitConfig
 from training.fit_encoding import fit_encoding
 from training.fitted import FILE_NAME, FittedModel
 from training.followers import Company, alone
+from training.heap import KeptMemory
 from training.model import SequenceModel, fit_target_scales
 from training.module import OptimiserConfig, TrainingModule, weighted_sums
 from training.pools import PoolData
@@ -204,10 +205,11 @@ def compiled_losses(task: Task, config: FitConfig) -> CompiledLosses | None:
 def callbacks(
     optimiser: OptimiserConfig, folder: Path, *, validate_every: int | None = None
 ) -> list[Callback]:
-    """Return what accompanies every fit: averaging, checkpoints, and stopping early on request."""
+    """Return what accompanies every fit: averaging, checkpoints, memory, and stopping early on request."""
     every_steps = optimiser.checkpoint_every_steps
     wanted: list[Callback] = [
-        StepCheckpoints(checkpoint_of(folder), every_steps=every_steps, validate_every=validate_every)
+        StepCheckpoints(checkpoint_of(folder), every_steps=every_steps, validate_every=validate_every),
+        KeptMemory(),
     ]
     if optimiser.ema_decay:
         # In place and for all weights at once, which Lightning's own callback for it does not do.

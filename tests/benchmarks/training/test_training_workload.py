@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.training.arithmetic import attention_formulas
+from benchmarks.training.arithmetic import more_formulas
 from benchmarks.training.beside import lifestream
 from benchmarks.training.loops import Rate
 from benchmarks.training.workload import LAST_CUTOFF, MOST_EVENTS, synthetic_tables
@@ -36,10 +36,10 @@ def test_causal_attention_counts_half_of_its_pairs() -> None:
     """Two products forward and five backward over the pairs that a position may see."""
     query, key, value = (torch.randn(2, 4, 16, 8, requires_grad=True) for _ in range(3))
     pairs = 2 * 4 * 16 * 16 // 2
-    with FlopCounterMode(display=False, custom_mapping=attention_formulas()) as counter:
+    with FlopCounterMode(display=False, custom_mapping=more_formulas()) as counter:
         attended = scaled_dot_product_attention(query, key, value, is_causal=True)
     assert counter.get_total_flops() == 2 * (2 * pairs * 8)
-    with FlopCounterMode(display=False, custom_mapping=attention_formulas()) as counter:
+    with FlopCounterMode(display=False, custom_mapping=more_formulas()) as counter:
         torch.autograd.backward(attended.sum())
     assert counter.get_total_flops() == 5 * (2 * pairs * 8)
 
