@@ -23,7 +23,7 @@ from holdfast.errors import ConfigError
 from holdfast.histories import Histories
 from training.labels import Labels
 from training.pages import release_pages
-from training.resident import Residence, ResidentEvents, SeenEvents, pad_places
+from training.resident import SEGMENT_ROW, Residence, ResidentEvents, SeenEvents, pad_places
 from training.segments import share_segments
 from training.splitting import split_by_length, split_evenly
 
@@ -81,7 +81,7 @@ class MicroBatch:
         num_readouts: How many slots are real.
         num_events: How many events are real.
         num_padded: How many there are with padding; as many, where they are packed.
-        gathered_length: What events are padded to that are yet to be gathered; None where all are there.
+        gathered_length: What events are padded to that are yet to be gathered; None packs them.
     """
 
     inputs: Mapping[str, Tensor]
@@ -101,8 +101,12 @@ class MicroBatch:
 
     def to(self, device: torch.device, resident: ResidentEvents | None = None) -> "MicroBatch":
         """Return the micro-batch with its inputs on a device, its events from those that lie there."""
-        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        if self.gathered_length is not None:
+        moved = {
+            # How events are packed is read where the model is told what to do.
+            name: tensor if name == ACTIVE_ROWS else tensor.to(device, non_blocking=True)
+            for name, tensor in self.inputs.items()
+        }
+        if SEGMENT_ROW in moved:
             assert resident is not None, "whoever leaves events out gives those on the device"
             moved = resident.gathered(moved, length=self.gathered_length)
         weights = self.weights.to(device, non_blocking=True)
@@ -110,7 +114,10 @@ class MicroBatch:
 
     def pinned(self) -> "MicroBatch":
         """Return the micro-batch in memory that a GPU copies from while it computes."""
-        moved = {name: tensor.pin_memory() for name, tensor in self.inputs.items()}
+        moved = {
+            name: tensor if name == ACTIVE_ROWS else tensor.pin_memory()
+            for name, tensor in self.inputs.items()
+        }
         return replace(self, inputs=moved, weights=self.weights.pin_memory())
 
 
@@ -251,7 +258,7 @@ def micro_batches(
     """Split encoded segments and their labels into micro-batches.
 
     Args:
-        encoded: Ragged inputs; without events where the device holds them, which are never packed.
+        encoded: Ragged inputs; without events where the device holds them.
         labels: One per readout, in the same order.
         event_budget: Events of a micro-batch, with their padding where they are padded.
         weights: One per readout, in the same order.
@@ -271,7 +278,7 @@ def micro_batches(
     for segments, length in parts:
         most = int(num_readouts[segments].max())
         if not isinstance(encoded, Encoded):
-            arrays = pad_places(encoded, segments, num_readouts=most)
+            arrays = pad_places(encoded, segments, num_readouts=most, is_packed=is_packed)
         elif length is None:
             arrays = pack_many(encoded, segments, num_readouts=most)
         else:
@@ -283,7 +290,7 @@ def micro_batches(
                 weights=torch.from_numpy(weights[arrays["readout_row"]] * arrays["readout_is_real"]),
                 num_readouts=int(num_readouts[segments].sum()),
                 num_events=int(encoded.lengths[segments].sum()),
-                num_padded=len(segments) * length if length is not None else arrays["event_days"].size,
+                num_padded=len(segments) * length if length is not None else int(arrays[ACTIVE_ROWS].sum()),
                 gathered_length=None if isinstance(encoded, Encoded) else length,
             )
         )

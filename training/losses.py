@@ -212,10 +212,9 @@ def loss_sums(
             parts[name] = _summed(count_loss(count, counts), known)
     if raw.next_event is not None and weights.next_event:
         assert batch is not None, "the auxiliary loss compares with the events themselves"
-        packing = Packing.of(batch[ACTIVE_ROWS]) if ACTIVE_ROWS in batch else None
-        parts["next_event"] = next_event_loss(
-            raw.next_event, batch["event_ids"], batch["event_days"], packing
-        )
+        ids, active = batch["event_ids"], batch.get(ACTIVE_ROWS)
+        packing = None if active is None else Packing.of(active, device=ids.device)
+        parts["next_event"] = next_event_loss(raw.next_event, ids, batch["event_days"], packing)
     return parts
 
 

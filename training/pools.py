@@ -86,7 +86,7 @@ class PoolData(pl.LightningDataModule):
         on_cpu = device.type == "cpu"
         self._resident = self._events_on(device)
         share: dict[str, Any] = {"rank": self.trainer.global_rank, "num_ranks": self.trainer.world_size}
-        share |= {"on_cpu": on_cpu, "resident": self._resident}
+        share |= {"resident": self._resident}
         pools: PoolDataset | ConcatDataset[list[MicroBatch]] = self.pools(**share)
         if self._config.optimiser.pretraining_steps:
             pools = ConcatDataset([self._unlabelled_pools(**share), pools])
@@ -99,8 +99,6 @@ class PoolData(pl.LightningDataModule):
 
     def _events_on(self, device: torch.device) -> ResidentEvents | None:
         """Put the events on the device where that is wanted; every process has a copy on its own."""
-        if self._is_packed(on_cpu=device.type == "cpu"):
-            return None
         wanted = self._config.batching.resident
         until_us, spec = self._task.fit_split.observed_until_us, self._model.spec
         return resident_events(self._task.histories, spec, wanted=wanted, until_us=until_us, device=device)
@@ -110,7 +108,6 @@ class PoolData(pl.LightningDataModule):
         *,
         rank: int = 0,
         num_ranks: int = 1,
-        on_cpu: bool = True,
         resident: ResidentEvents | None = None,
     ) -> PoolDataset:
         """Return the pools of all steps on labels, or one process's share of each."""
@@ -127,7 +124,6 @@ class PoolData(pl.LightningDataModule):
             weigh=split.weights,
             rank=rank,
             num_ranks=num_ranks,
-            on_cpu=on_cpu,
             resident=resident,
         )
 
@@ -150,21 +146,15 @@ class PoolData(pl.LightningDataModule):
         until_us = self._task.fit_split.observed_until_us
         return self._task.labeller.label(customer, cutoff_us, observed_until_us=until_us)
 
-    def _is_packed(self, *, on_cpu: bool) -> bool:
-        # A GPU wants few shapes, and so does a compiler; events in a device's memory are gathered by row.
-        config = self._config
-        return on_cpu and config.compile is None and config.batching.resident is not True
-
-    def _pools(
-        self, num_steps: int, *, on_cpu: bool, resident: ResidentEvents | None, **chosen: Any
-    ) -> PoolDataset:
+    def _pools(self, num_steps: int, *, resident: ResidentEvents | None, **chosen: Any) -> PoolDataset:
         return PoolDataset(
             self._task.histories,
             self._model.spec,
             config=self._config.batching,
             num_steps=num_steps,
             seed=self._config.seed,
-            is_packed=self._is_packed(on_cpu=on_cpu),
+            # A compiler wants few shapes.
+            is_packed=self._config.compile is None,
             seen=None if resident is None else resident.seen,
             **chosen,
         )

@@ -18,9 +18,11 @@ from torch.autograd.profiler import record_function
 from holdfast.encoding import Cutoffs, EncodingSpec, encode_readouts
 from holdfast.encoding.encode import EncodedReadouts
 from holdfast.encoding.events import encode_events, numeric_fields
+from holdfast.encoding.packing import ACTIVE_ROWS, active_rows
 from holdfast.encoding.padding import GAP, IS_FIRST, pad_readouts
 from holdfast.errors import RunError
 from holdfast.histories import Histories, prefix_sum, search_sorted
+from training.model.packing import Packing
 from training.pages import release_pages
 
 Residence = Literal["auto", True, False]
@@ -123,32 +125,41 @@ class ResidentEvents:
         assert start == seen.num
 
     @record_function("gather")
-    def gathered(self, inputs: Mapping[str, Tensor], *, length: int) -> dict[str, Tensor]:
-        """Return a micro-batch's inputs with its events: what padding in memory gives, to the last bit.
+    def gathered(self, inputs: Mapping[str, Tensor], *, length: int | None) -> dict[str, Tensor]:
+        """Return a micro-batch's inputs with its events: what it would bring from memory, to the last bit.
 
         Args:
             inputs: On the device; instead of events they have first rows and numbers.
-            length: What events are padded to.
+            length: What events are padded to; None packs them.
         """
         others = dict(inputs)
-        first, num = others.pop(SEGMENT_ROW)[:, None], others.pop(SEGMENT_LENGTH)[:, None]
-        places = torch.arange(length, device=first.device)
-        rows = torch.where(places < num, first + places, len(self._days) - 1)
+        first, num = others.pop(SEGMENT_ROW), others.pop(SEGMENT_LENGTH)
+        if length is None:
+            packing = Packing.of(others[ACTIVE_ROWS], device=first.device)
+            segments, places = packing.rows, packing.positions
+            opening: tuple[slice | int, ...] = (slice(packing.active[0]),)
+        else:
+            segments = torch.arange(len(first), device=first.device)[:, None]
+            places, opening = torch.arange(length, device=first.device), (slice(None), 0)
+        is_real = places < num[segments]
+        rows = torch.where(is_real, first[segments] + places, len(self._days) - 1)
         values = self._values[rows]
         # What holdfast.encoding.padding.mark_first does. The gap of padding is 0 already.
-        values[:, 0, GAP] = 0.0
-        values[:, :1, IS_FIRST] = (num > 0).to(values.dtype)
+        values[(*opening, GAP)] = 0.0
+        values[(*opening, IS_FIRST)] = is_real[opening].to(values.dtype)
         events = {"event_ids": self._ids[rows].long(), "event_values": values, "event_days": self._days[rows]}
         return events | others
 
 
 def pad_places(
-    encoded: EncodedReadouts, segments: Int64[ndarray, " batch"], *, num_readouts: int
+    encoded: EncodedReadouts, segments: Int64[ndarray, " batch"], *, num_readouts: int, is_packed: bool
 ) -> Mapping[str, ndarray]:
-    """Return what :func:`holdfast.encoding.padding.pad_many` does, but of events only where they are."""
+    """Return what ``pad_many`` or ``pack_many`` do, but of events only where they are."""
+    lengths = encoded.lengths[segments]
     return {
         SEGMENT_ROW: encoded.segment_start[segments],
-        SEGMENT_LENGTH: encoded.lengths[segments],
+        SEGMENT_LENGTH: lengths,
+        **({ACTIVE_ROWS: active_rows(lengths)} if is_packed else {}),
         **pad_readouts(encoded, segments, num_readouts=num_readouts),
     }
 

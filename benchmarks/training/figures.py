@@ -28,7 +28,7 @@ MODELS = ("gru", "transformer")
 WIDTHS = (64, 128)
 ARITHMETIC_WIDTH = 128
 LARGE_POOL = 2_048
-"""Customers of a step that a GPU would be given, for the padding there."""
+"""Customers of a step that a large data set would be given, for the padding of compiled steps."""
 
 EVENTS_GOAL, LABELS_GOAL = 3.0, 10.0
 ARITHMETIC_GOAL, LOADER_GOAL = 0.4, 20.0
@@ -75,12 +75,12 @@ def step_figures(
     num_customers = len(workload.customers)
     for model, loop in loops.items():
         figures += batch_figures(model, loop.pools, num_customers=num_customers, has_goals=True)
-    # What a GPU is given depends on no model.
+    # What a compiled step is given depends on no model.
     loop = next(iter(loops.values()))
     size = loop.pools.pool_customers
     for num, has_goals in ((size, True), (min(LARGE_POOL, num_customers), False)):
-        rows = loop.pools_of(num, on_cpu=False)
-        figures += batch_figures("as for a GPU", rows, num_customers=num_customers, has_goals=has_goals)
+        rows = loop.pools_of(num, compiled=True)
+        figures += batch_figures("compiled", rows, num_customers=num_customers, has_goals=has_goals)
     return figures
 
 

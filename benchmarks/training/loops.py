@@ -126,11 +126,12 @@ class Loop:
         self.pools = self.pools_of(self.config.batching.pool_customers)
         self._naive = NaiveBatches(workload, self.model, self.config)
 
-    def pools_of(self, num_customers: int, *, on_cpu: bool = True) -> PoolDataset:
-        """Return the pools of all steps with so many customers each, as a CPU is given them or a GPU."""
+    def pools_of(self, num_customers: int, *, compiled: bool = False) -> PoolDataset:
+        """Return the pools of all steps with so many customers each, for a plain step or a compiled one."""
         batching = replace(self.config.batching, pool_customers=num_customers)
-        config, work = replace(self.config, batching=batching), self._workload
-        return PoolData(work.task, config, self.model, train=work.train, validation=None).pools(on_cpu=on_cpu)
+        config = replace(self.config, batching=batching, compile="inductor" if compiled else None)
+        work = self._workload
+        return PoolData(work.task, config, self.model, train=work.train, validation=None).pools()
 
     def train(self, *, warm_up_steps: int, seconds: float) -> Rate:
         """Train as a run does."""

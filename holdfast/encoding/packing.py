@@ -36,14 +36,13 @@ def pack_many(
         without any event together have one event that is padding: no axis is ever empty.
     """
     lengths = encoded.lengths.take(segments)
-    assert (np.diff(lengths) <= 0).all(), "the longest segments come first"
-    active = np.searchsorted(-lengths, -np.arange(lengths[0]), side="left")
     starts, events = encoded.segment_start.take(segments), encoded.events
+    active = active_rows(lengths)
     position = np.repeat(np.arange(len(active)), active)
     rows = starts[np.arange(len(position)) - prefix_sum(active)[position]] + position
-    if not len(rows):
+    if not lengths[0]:
         # Padding is the row behind the last event.
-        active, rows = np.ones(1, dtype=np.int64), np.array([len(events.days) - 1])
+        rows = np.array([len(events.days) - 1])
     values = events.values.take(rows, axis=0)
     mark_first(values, np.arange(np.count_nonzero(lengths)))
     return {
@@ -53,3 +52,15 @@ def pack_many(
         ACTIVE_ROWS: active,
         **pad_readouts(encoded, segments, num_readouts=num_readouts),
     }
+
+
+def active_rows(lengths: Int64[ndarray, " batch"]) -> Int64[ndarray, " length"]:
+    """Return how many segments have an event at each position; one at one position where none has any.
+
+    Args:
+        lengths: Events of every segment, the longest first.
+    """
+    assert (np.diff(lengths) <= 0).all(), "the longest segments come first"
+    if not lengths[0]:
+        return np.ones(1, dtype=np.int64)
+    return np.searchsorted(-lengths, -np.arange(lengths[0]), side="left")

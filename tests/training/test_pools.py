@@ -18,22 +18,19 @@ def task() -> Task:
 
 
 @pytest.mark.parametrize(
-    ("changes", "on_cpu", "is_packed"),
+    ("changes", "is_packed"),
     [
-        ({}, True, True),
-        ({}, False, False),
-        ({"compile": "eager"}, True, False),
-        ({"batching": BatchingConfig(resident=True)}, True, False),
+        ({}, True),
+        ({"compile": "eager"}, False),
+        ({"batching": BatchingConfig(resident=True)}, True),
     ],
-    ids=["CPU", "GPU", "compiled", "resident"],
+    ids=["plain", "compiled", "resident"],
 )
 @pytest.mark.parametrize("encoder", ["transformer", "none"])
-def test_pools_are_packed_on_a_cpu(
-    task: Task, encoder: str, changes: dict[str, object], on_cpu: bool, is_packed: bool
-) -> None:
-    """Elsewhere, for a compiler and for events that lie in a device's memory they are padded to rows."""
+def test_pools_are_packed(task: Task, encoder: str, changes: dict[str, object], is_packed: bool) -> None:
+    """On every device; for a compiler alone they are padded to rows."""
     config = replace(tiny_config(encoder=encoder, use_next_event=False), **changes)
     train = task.readouts(task.fit_split, seed=config.seed)
     data = PoolData(task, config, build_model(task, config, train), train=train, validation=None)
-    for batch in data.pools(on_cpu=on_cpu)[0]:
+    for batch in data.pools()[0]:
         assert ("active_rows" in batch.inputs) == is_packed

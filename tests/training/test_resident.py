@@ -19,7 +19,6 @@ from training.batches import BatchingConfig, MicroBatch, PoolDataset
 from training.fit_config import FitConfig
 from training.fitting import fit_weights
 from training.labels import Labeller, Labels
-from training.pools import PoolData
 from training.resident import Residence, ResidentEvents, SeenEvents, resident_events
 
 CPU = torch.device("cpu")
@@ -40,7 +39,9 @@ def label(customer: np.ndarray, cutoff_us: np.ndarray) -> Labels:
     return LABELLER.label(customer, cutoff_us, observed_until_us=UNTIL_US)
 
 
-def pools(spec: EncodingSpec, *, seen: SeenEvents | None = None, **chosen: Any) -> PoolDataset:
+def pools(
+    spec: EncodingSpec, *, seen: SeenEvents | None = None, event_budget: int = 256, **chosen: Any
+) -> PoolDataset:
     """Build pools over all customers."""
     return PoolDataset(
         HISTORIES,
@@ -49,7 +50,7 @@ def pools(spec: EncodingSpec, *, seen: SeenEvents | None = None, **chosen: Any) 
         draw=draw,
         label=label,
         weigh=lambda cutoff_us: ((cutoff_us - START_US) / DAY).astype(np.float32),
-        config=BatchingConfig(pool_customers=50, readouts_per_customer=3, event_budget=256),
+        config=BatchingConfig(pool_customers=50, readouts_per_customer=3, event_budget=event_budget),
         num_steps=3,
         seed=7,
         seen=seen,
@@ -80,8 +81,9 @@ def assert_same(mine: MicroBatch, other: MicroBatch) -> None:
 @pytest.mark.parametrize(
     "limits", [{}, {"max_events": 5}, {"history_days": 45}, {"max_events": 900}], ids=str
 )
+@pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "rows"])
 def test_gathered_batches_are_those_that_bring_their_events(
-    limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    is_packed: bool, limits: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Several cutoffs of a customer, in one segment or several; histories that are empty or cut by a limit.
 
@@ -91,28 +93,41 @@ def test_gathered_batches_are_those_that_bring_their_events(
     spec = small_spec(**limits)
     events = held(spec)
     assert events.seen.num < HISTORIES.num_events
-    with_events, without = pools(spec), pools(spec, seen=events.seen)
+    chosen = {"is_packed": is_packed}
+    with_events, without = pools(spec, **chosen), pools(spec, seen=events.seen, **chosen)
     num_segments, is_empty, is_shared = 0, False, False
     for step in range(3):
         for mine, other in zip(without[step], with_events[step], strict=True):
             assert not any(name.startswith("event") for name in mine.inputs)
             assert_same(mine.to(CPU, events), other.to(CPU))
             num_segments += len(other.weights)
-            is_empty |= bool((other.inputs["event_ids"][:, 0, 0] == 0).any())
+            is_empty |= bool((other.inputs["readout_visible"] == 0).any())
             is_shared |= other.shape[2] > 1
     assert is_empty
     assert is_shared
     assert num_segments > 3 * 50
 
 
-def test_a_process_without_a_share_gathers_padding() -> None:
+@pytest.mark.parametrize("is_packed", [True, False], ids=["packed", "rows"])
+def test_a_process_without_a_share_gathers_padding(is_packed: bool) -> None:
     """It takes part with a batch that adds nothing, whether or not it brings its events."""
     spec = small_spec()
     events = held(spec)
-    chosen = {"rank": 50, "num_ranks": 51}
+    chosen = {"rank": 50, "num_ranks": 51, "is_packed": is_packed}
     (mine,), (other,) = pools(spec, seen=events.seen, **chosen)[0], pools(spec, **chosen)[0]
     assert mine.num_readouts == 0
     assert_same(mine.to(CPU, events), other)
+
+
+def test_segments_without_an_event_gather_one_that_is_padding() -> None:
+    """No axis is ever empty."""
+    spec = small_spec(history_days=20)
+    events = held(spec)
+    chosen = {"is_packed": True, "event_budget": 4}
+    others = pools(spec, **chosen)[0]
+    assert any(batch.num_events == 0 for batch in others)
+    for mine, other in zip(pools(spec, seen=events.seen, **chosen)[0], others, strict=True):
+        assert_same(mine.to(CPU, events), other)
 
 
 def test_a_cutoff_after_what_training_may_see_is_an_error() -> None:
@@ -168,8 +183,6 @@ def test_a_fit_takes_the_very_same_steps(tmp_path: Path, monkeypatch: pytest.Mon
         return made[-1]
 
     monkeypatch.setattr("training.pools.resident_events", kept)
-    # Rows on both sides, as a GPU has them: on a CPU events that are not resident would be packed.
-    monkeypatch.setattr(PoolData, "_is_packed", lambda *_, **__: False)
     with_events, weights = fitted(tmp_path / "without", wanted=False)
     gathered, same = fitted(tmp_path / "with", wanted=True)
     assert [events is None for events in made] == [True, False]

@@ -30,12 +30,21 @@ class Packing:
     positions: Int64[Tensor, " event"]
 
     @classmethod
-    def of(cls, active: Int64[Tensor, " length"]) -> "Packing":
-        """Lay out events of which so many stand at each position."""
-        offsets = torch.cumsum(active, dim=0) - active
-        positions = torch.repeat_interleave(torch.arange(len(active), device=active.device), active)
-        rows = torch.arange(len(positions), device=active.device) - offsets[positions]
-        return cls(active=active.tolist(), offsets=offsets, rows=rows, positions=positions)
+    def of(cls, active: Int64[Tensor, " length"], *, device: torch.device | None = None) -> "Packing":
+        """Lay out events of which so many stand at each position.
+
+        Args:
+            active: How many rows have an event at each position, in main memory: what there is to compute
+                follows from it, and a device would have to be waited for.
+            device: Where the events lie; None says that they lie there as well.
+        """
+        counts, active_list = active.to(device, non_blocking=True), active.tolist()
+        num = sum(active_list)
+        offsets = torch.cumsum(counts, dim=0) - counts
+        each = torch.arange(len(counts), device=counts.device)
+        positions = torch.repeat_interleave(each, counts, output_size=num)
+        rows = torch.arange(num, device=counts.device) - offsets[positions]
+        return cls(active=active_list, offsets=offsets, rows=rows, positions=positions)
 
     @property
     def num_events(self) -> int:
@@ -70,12 +79,13 @@ class Packing:
             end = self.active[2 * length // 3] if length > 1 else num_rows
             shapes.append((end - begin, length))
             begin = end
-        device = self.offsets.device
+        device, num_places = self.offsets.device, sum(num * length for num, length in shapes)
         sizes, lengths = torch.tensor(shapes, device=device).T
-        width = torch.repeat_interleave(lengths, sizes)
+        width = torch.repeat_interleave(lengths, sizes, output_size=num_rows)
         starts = torch.cumsum(width, dim=0) - width
-        rows = torch.repeat_interleave(torch.arange(num_rows, device=device), width)
-        positions = torch.arange(len(rows), device=device) - starts[rows]
+        each = torch.arange(num_rows, device=device)
+        rows = torch.repeat_interleave(each, width, output_size=num_places)
+        positions = torch.arange(num_places, device=device) - starts[rows]
         places = self.places(rows, positions)
         return Layout(shapes=shapes, places=places, back=starts[self.rows] + self.positions)
 

@@ -118,7 +118,8 @@ class PackedTimeline:
     def of(cls, batch: Mapping[str, Tensor]) -> "PackedTimeline":
         """Read a batch of ``holdfast.encoding.packing.pack_many``."""
         event_days, readout_days = batch["event_days"], batch["readout_days"]
-        packing, visible = Packing.of(batch[ACTIVE_ROWS]), batch["readout_visible"]
+        packing = Packing.of(batch[ACTIVE_ROWS], device=event_days.device)
+        visible = batch["readout_visible"]
         layout = packing.layout(len(readout_days))
         sizes = layout.num_rows
         days = layout.days_by_row(event_days)
