@@ -1,4 +1,4 @@
-"""Operations of an optimiser step, and the best rate of this machine's matrix products.
+"""Operations and operators of an optimiser step, and the best rate of this machine's matrix products.
 
 Operations are those of matrix products and attention, as PyTorch's counter has them, in both
 directions and with padding. It deliberately leaves out everything elementwise, so that a share of
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.batches import MicroBatch
@@ -19,6 +20,9 @@ from training.module import TrainingModule
 ATTENTION = "_scaled_dot_product_flash_attention_for_cpu"
 """PyTorch's operator, which its own counter does not know; nor does it know a product that is added in place,
 of which the recurrent layer has one a position."""
+
+_NO_KERNEL = ("aten::detach", "aten::empty", "aten::new_empty", "aten::_unsafe_view")
+"""Beginnings of the names of operators that are no views and launch nothing either."""
 
 SIZES = (512, 1024, 2048)
 """Of square matrix products: small ones stay in the caches, large ones hide their start."""
@@ -44,17 +48,53 @@ def step_operations(module: TrainingModule, pool: Sequence[MicroBatch]) -> int:
         module: Its loss; gradients are dropped afterwards.
         pool: The micro-batches.
     """
-    model, weights = module.model, module.weights
-    with_next_event = model.config.use_next_event and weights.next_event > 0
     with FlopCounterMode(display=False, custom_mapping=more_formulas()) as counter:
-        for batch in pool:
-            raw = model(batch.inputs, with_next_event=with_next_event)
-            labels = LabelTensors.of(batch.labels, like=batch.weights)
-            sums = loss_sums(raw, labels, batch.weights, weights, batch=batch.inputs)
-            torch.autograd.backward(torch.stack([total for total, _ in sums.values()]).sum())
-    module.zero_grad(set_to_none=True)
+        _both_ways(module, pool)
     total: int = counter.get_total_flops()
     return total
+
+
+def step_operators(module: TrainingModule, pool: Sequence[MicroBatch]) -> int:
+    """Return how many operators one pool's losses and gradients call that compute or copy: no views.
+
+    A GPU that is given little to do in each takes about as long as their launches.
+
+    Args:
+        module: Its loss; gradients are dropped afterwards.
+        pool: The micro-batches.
+    """
+    calls = OperatorCalls()
+    with calls:
+        _both_ways(module, pool)
+    return calls.num
+
+
+class OperatorCalls(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's is untyped
+    """Counts calls of operators that compute or copy."""
+
+    def __init__(self) -> None:
+        """Count from 0."""
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's is untyped
+        self.num = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call the operator, counted."""
+        if not func.is_view and not func.name().startswith(_NO_KERNEL):
+            self.num += 1
+        return func(*args, **kwargs or {})
+
+
+def _both_ways(module: TrainingModule, pool: Sequence[MicroBatch]) -> None:
+    model, weights = module.model, module.weights
+    with_next_event = model.config.use_next_event and weights.next_event > 0
+    for batch in pool:
+        raw = model(batch.inputs, with_next_event=with_next_event)
+        labels = LabelTensors.of(batch.labels, like=batch.weights)
+        sums = loss_sums(raw, labels, batch.weights, weights, batch=batch.inputs)
+        torch.autograd.backward(torch.stack([total for total, _ in sums.values()]).sum())
+    module.zero_grad(set_to_none=True)
 
 
 def more_formulas() -> dict[Any, Any]:

@@ -15,7 +15,7 @@ from rich.console import Console
 from benchmarks.measuring import interleaved, run_in_child
 from benchmarks.prepare import prepare_anew, simulate_anew, simulated_config
 from benchmarks.results import Figure
-from benchmarks.training.arithmetic import best_matrix_rate, step_operations
+from benchmarks.training.arithmetic import best_matrix_rate, step_operations, step_operators
 from benchmarks.training.beside import Lifestream
 from benchmarks.training.loops import Loop, Rate
 from benchmarks.training.workload import MOST_EVENTS, Workload
@@ -75,6 +75,8 @@ def step_figures(
     num_customers = len(workload.customers)
     for model, loop in loops.items():
         figures += batch_figures(model, loop.pools, num_customers=num_customers, has_goals=True)
+    if "transformer" in loops:
+        figures.append(_operators(loops["transformer"]))
     # What a compiled step is given depends on no model.
     loop = next(iter(loops.values()))
     size = loop.pools.pool_customers
@@ -174,6 +176,15 @@ def _arithmetic(name: str, loop: Loop, ours: Sequence[Rate], effort: Effort) -> 
             better="higher",
         ),
     ]
+
+
+def _operators(loop: Loop) -> Figure:
+    # Of the transformer alone: the recurrent layer's loop over positions is a CPU's, and one call of a GPU.
+    padded = loop.pools_of(loop.pools.pool_customers, compiled=True)
+    packed, rows = (
+        sum(step_operators(loop.module, pools[step]) for step in range(4)) for pools in (loop.pools, padded)
+    )
+    return _shown("transformer: operators of a step, packed over rows", packed / rows, "", better="lower")
 
 
 def _loading_seconds(pools: PoolDataset, step: int) -> float:

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.training.arithmetic import more_formulas
+from benchmarks.training.arithmetic import OperatorCalls, more_formulas
 from benchmarks.training.beside import lifestream
 from benchmarks.training.loops import Rate
 from benchmarks.training.workload import LAST_CUTOFF, MOST_EVENTS, synthetic_tables
@@ -42,6 +42,24 @@ def test_causal_attention_counts_half_of_its_pairs() -> None:
     with FlopCounterMode(display=False, custom_mapping=more_formulas()) as counter:
         torch.autograd.backward(attended.sum())
     assert counter.get_total_flops() == 5 * (2 * pairs * 8)
+
+
+def test_products_that_are_added_in_place_count() -> None:
+    """As those do that give a tensor of their own."""
+    total, first, second = torch.zeros(4, 6), torch.randn(4, 5), torch.randn(5, 6)
+    with FlopCounterMode(display=False, custom_mapping=more_formulas()) as counter:
+        total.addmm_(first, second)
+        total[:2].addmm_(first[:2], second)
+    assert counter.get_total_flops() == 2 * 5 * 6 * (4 + 2)
+
+
+def test_operators_are_what_computes_or_copies() -> None:
+    """Views and memory that is only asked for are none."""
+    values = torch.ones(4, 6)
+    with OperatorCalls() as calls:
+        torch.empty_like(values).copy_(values + 1)
+        values[1:].t().unsqueeze(0).mul_(2)
+    assert calls.num == 3
 
 
 def test_rates_are_over_all_of_the_time() -> None:
