@@ -5,13 +5,15 @@
 ARG PYTHON=python:3.12-slim-bookworm
 
 FROM ${PYTHON} AS build
+# With traces: serve,tracing.
+ARG EXTRAS=serve
 WORKDIR /build
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY holdfast holdfast
 # The variable, not -c: it also holds for what builds the wheel.
 ENV PIP_CONSTRAINT=/build/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv --without-pip /opt/holdfast/venv && \
-    python -m pip --python /opt/holdfast/venv/bin/python install --no-compile '.[serve]'
+    python -m pip --python /opt/holdfast/venv/bin/python install --no-compile ".[$EXTRAS]"
 COPY serving /opt/holdfast/app/serving
 # Some packages ship templates, which do not compile: that is no failure.
 RUN /opt/holdfast/venv/bin/python -m compileall -qq -j 0 -x '/tests/' /opt/holdfast || true

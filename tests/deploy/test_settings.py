@@ -148,7 +148,7 @@ def test_images_take_what_is_there_and_run_as_nobody(file: str) -> None:
             assert (ROOT / source).exists()
             assert f"!{source}" in sent
     project = (ROOT / "pyproject.toml").read_text("utf-8")
-    for extra in re.findall(r"'\.\[([\w,]+)\]'", text)[0].split(","):
+    for extra in re.findall(r"(?:'\.\[|EXTRAS=)([\w,]+)", text)[0].split(","):
         assert f"\n{extra} = [" in project
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", text, flags=re.MULTILINE)
     assert "\nSTOPSIGNAL SIGTERM\n" in text
