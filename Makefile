@@ -32,7 +32,7 @@ COMPILE := $(BIN)/python -m compileall -qq -j 0 -x '/tests/' $(VENV)/lib >/dev/n
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-slow test-triton coverage check check-format check-lint check-types check-arrows \
+.PHONY: help demo test test-long test-slow test-triton test-deploy coverage check check-format check-lint check-types check-arrows \
 	check-protos bench bench-serving bench-training peers peers-training format protos clean
 
 help: ## list these targets
@@ -52,6 +52,9 @@ test-slow: $(STAMPS)/test ## run the tests that take minutes
 
 test-triton: $(STAMPS)/test $(HOLDFAST_PEERS)/tritonclient/.installed ## ask a server with an unmodified tritonclient
 	$(BIN)/python -m pytest -m peers tests/peers $(ARGS)
+
+test-deploy: $(HOLDFAST_PEERS)/kubernetes/.installed ## check deploy/ by promtool, kubectl and systemd, where they are
+	deploy/check $(HOLDFAST_PEERS)/kubernetes
 
 coverage: $(STAMPS)/test ## run the tests and show the branches that none of them takes
 	$(PYTEST) -m "not slow and not peers" --cov --cov-report=term $(ARGS)
@@ -141,6 +144,12 @@ $(STAMPS)/test: $(STAMPS)/run
 
 $(HOLDFAST_PEERS)/tritonclient/.installed: tests/peers/tritonclient.txt
 	@echo "environment: $(@D), with $$(grep '^tritonclient==' $<)"
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --disable-pip-version-check $(PIP_QUIET) -r $<
+	@touch $@
+
+$(HOLDFAST_PEERS)/kubernetes/.installed: deploy/schemas.txt
+	@echo "environment: $(@D), with $$(grep '^kubernetes-validate==' $<)"
 	@$(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --disable-pip-version-check $(PIP_QUIET) -r $<
 	@touch $@

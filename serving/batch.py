@@ -33,6 +33,7 @@ class Part:
         predictions: One row per customer, once answered; zeros where there is a fault.
         faults: Why customers could not be scored, by row.
         submitted: When it joined the queue, on the clock of the urgencies.
+        read: When it was taken out to be read, by the same clock; 0 before.
         batch: What it is encoded in now; this and what follows is the batcher's own.
         start: Its first row there.
         num_left: How many of its customers wait for their run.
@@ -50,6 +51,7 @@ class Part:
     predictions: Predictions | None = None
     faults: dict[int, HistoryError] = field(default_factory=dict)
     submitted: float = 0.0
+    read: float = 0.0
     batch: "Batch | None" = None
     start: int = 0
     num_left: int = 0

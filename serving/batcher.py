@@ -183,6 +183,7 @@ class Batcher:
             self._pace.add(seconds=time.monotonic() - started, events=0)
             for part in parts:
                 self.recorder.waited(started - part.submitted)
+                part.read = started
             for run in runs:
                 self._lines.add_run((batch, run), urgency=urgency, is_large=is_large)
                 if is_large:

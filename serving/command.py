@@ -15,6 +15,7 @@ from serving.loop import run
 from serving.processes import supervise
 from serving.server import serve
 from serving.settings import read_settings
+from serving.tracing import check_tracing
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = read_settings(sys.argv[1:] if arguments is None else arguments)
         configure_logging(settings.log_level)
         check_access(settings)
+        check_tracing(settings)
         if settings.processes == 1:
             run(serve(settings))
         else:

@@ -30,6 +30,7 @@ from serving.plan import RunPlan
 from serving.reading import read_together
 from serving.recording import EMPTY, SEPARATOR, Recorder, Snapshot, added
 from serving.scored import Scored
+from serving.traced import CURRENT
 
 MIN_RETRY_SECONDS = 0.01
 LARGE_EVENTS = 4_096
@@ -238,6 +239,10 @@ class Scorer:
         call = Call(future=future, write=write, deadline=time.monotonic() + seconds)
         call.parts = self._cut(call, artifact.predictor.plan, asked, as_of_us)
         call.num_left = len(call.parts)
+        trace = CURRENT.get()
+        if trace is not None:
+            manifest = artifact.manifest
+            trace.asked(manifest.name, manifest.version, num_events=asked.num_events)
         try:
             self._admit(self._batcher, call.parts, seconds)
         except OverloadedError:
@@ -250,6 +255,8 @@ class Scorer:
         try:
             return await future
         finally:
+            if trace is not None:
+                trace.ended(call.parts)
             self._leave(call)
 
     def _leave(self, call: Call) -> None:

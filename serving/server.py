@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from holdfast.errors import RunError
-from serving.access import Access
+from serving.access import SCORED, Access
 from serving.administration import Administration
 from serving.collecting import collecting_little
 from serving.open_inference.servicer import OPEN_INFERENCE_SERVICE, OpenInferenceServicer
@@ -26,6 +26,7 @@ from serving.recording import Snapshot
 from serving.scorer import Scorer
 from serving.servicer import SCORING_SERVICE, ScoringServicer
 from serving.settings import Settings
+from serving.tracing import Tracer
 from serving.versions import Version, Versions, beside, follow, version_at
 
 SERVICES = (SCORING_SERVICE, OPEN_INFERENCE_SERVICE)
@@ -59,6 +60,7 @@ class ScoringServer:
         self._settings = settings
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._tracer: Tracer | None = None
         self._is_open = False
         self.administration = Administration(snapshot=self._snapshot, is_ready=lambda: self.scorer.is_ready)
 
@@ -66,7 +68,7 @@ class ScoringServer:
         """Listen, and say NOT_SERVING until :meth:`open` has been called.
 
         Raises:
-            ConfigError: The settings of who may call cannot be used.
+            ConfigError: The settings of who may call, or of traces, cannot be used.
             RunError: The address cannot be listened on.
         """
         settings = self._settings
@@ -74,7 +76,10 @@ class ScoringServer:
         if settings.metrics_port is not None:
             await self.administration.start(settings.metrics_host, settings.metrics_port)
             _log.info("metrics", extra={"host": settings.metrics_host, "port": self.administration.port})
-        self._server = grpc.aio.server(interceptors=access.interceptors, options=_channel_options(settings))
+        self._tracer = Tracer.of(settings, services=SCORED)
+        # The last one looks at what the others let pass.
+        interceptors = [*access.interceptors, *(() if self._tracer is None else (self._tracer,))]
+        self._server = grpc.aio.server(interceptors=interceptors, options=_channel_options(settings))
         ScoringServicer(self.scorer).add_to(self._server)
         OpenInferenceServicer(self.scorer).add_to(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -129,6 +134,8 @@ class ScoringServer:
         # A cancelled call's worker ends before its next run; the event loop stays free meanwhile.
         await asyncio.to_thread(self.scorer.close)
         await self.administration.stop()
+        if self._tracer is not None:
+            await asyncio.to_thread(self._tracer.close, grace_seconds)
         _log.info("stopped")
 
     async def swap(self, version: Version, versions: Versions) -> None:

@@ -65,6 +65,12 @@ class Settings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", min_length=1)
     """Address that it listens on: loopback unless told otherwise."""
 
+    trace_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/]+(/\S*)?$")
+    """Where traces go by OTLP over HTTP, as http://localhost:4318/v1/traces; by default there are none."""
+
+    trace_share: float = Field(default=0.01, ge=0, le=1)
+    """Share of the calls that are traced; a caller whose own trace says yes or no decides by itself."""
+
     schema_fingerprint: str = ""
     """Schema that the artifact must have; empty for any."""
 

@@ -24,6 +24,7 @@ def test_defaults_listen_on_loopback() -> None:
     assert settings.port_file is None
     assert (settings.tls_certificate, settings.tls_key, settings.tls_client_ca) == (None, None, None)
     assert settings.token_file is None
+    assert settings.trace_endpoint is None
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +65,14 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
         (["--artifact", "a", "--max-events", "99999999999"], "--max-events"),
         (["--artifact", "a", "--host", ""], "--host .*: got ''"),
         (["--artifact", "a", "--metrics-host", ""], "--metrics-host"),
+        (
+            ["--artifact", "a", "--trace-endpoint", "localhost:4318"],
+            "--trace-endpoint .*: got 'localhost:4318'",
+        ),
+        (["--artifact", "a", "--trace-endpoint", "ftp://localhost/v1/traces"], "--trace-endpoint"),
+        (["--artifact", "a", "--trace-endpoint", "http://"], "--trace-endpoint"),
+        (["--artifact", "a", "--trace-share", "1.5"], r"--trace-share \(HOLDFAST_TRACE_SHARE\): got '1.5'"),
+        (["--artifact", "a", "--trace-share", "nan"], "--trace-share"),
         (["--artifact", "a", "--log-level", "LOUD"], "--log-level"),
         (["--artifact", "a", "--prot", "1"], "flags: .*--prot"),
     ],
