@@ -9,3 +9,8 @@ It deliberately holds no part of the product, and nothing here is a timed test.
     serving    the server under load, beside the engine, an empty call and other servers
     training   the training loop beside another library, its arithmetic, its loader
 """
+
+import os
+
+# ONNX Runtime's wheels report to their maker, over the network, unless this is set before they are imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

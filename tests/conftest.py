@@ -15,6 +15,9 @@ from hypothesis import settings
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+# As the packages under test do, which some tests import after it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 # Shapes and types in the signatures are checked at every call that a test makes.
 check_calls(["holdfast", "training", "serving"])
 

@@ -3,8 +3,12 @@
 It deliberately does not know serving: the artifact on disk is all that they share.
 """
 
+import os
 import sys
 from types import TracebackType
+
+# ONNX Runtime's wheels report to their maker, over the network, unless this is set before they are imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
 def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -25,9 +25,7 @@ COPY --from=build /opt/holdfast /opt/holdfast
 RUN install -d -o 10001 -g 10001 /var/cache/holdfast
 WORKDIR /opt/holdfast/app
 USER 10001:10001
-# ONNX Runtime's wheels report to their maker unless they are told not to, and only here in time.
-ENV ORT_DISABLE_TELEMETRY=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
+ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/var/cache/holdfast \
     HOLDFAST_HOST=0.0.0.0 \

@@ -30,8 +30,7 @@ COPY --from=build /opt/holdfast /opt/holdfast
 RUN install -d -o 10001 -g 10001 /work
 WORKDIR /work
 USER 10001:10001
-ENV ORT_DISABLE_TELEMETRY=1 \
-    PYTHONDONTWRITEBYTECODE=1 \
+ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONPATH=/opt/holdfast/app \
     HOME=/work \

@@ -102,3 +102,14 @@ def test_importing_every_module_does_nothing(package: str, unwanted: set[str], t
     assert report["folder"] == str(tmp_path)
     assert report["random_is_untouched"]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where else it would write is not known")
+@pytest.mark.parametrize("module", ["serving.artifact", "training.export", "benchmarks.engine"])
+def test_the_engine_does_not_report_to_its_maker(module: str, tmp_path: Path) -> None:
+    """It would keep a database of events in the user's cache folder, and send it from a thread of its own."""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", f"import {module}; import onnxruntime"]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]
