@@ -4,15 +4,17 @@ import asyncio
 import hashlib
 import logging
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from artifact_builder import build_artifact
-from gated_server import WAIT_SECONDS, assert_alike, request
+from artifact_builder import AS_OF_US, build_artifact
+from gated_server import WAIT_SECONDS, GatedPredictor, assert_alike, request
 from linked_versions import asked, point
 from open_inference_requests import infer_request, tensors_of
 from tried_candidates import asked_of, candidate_of, holding, totals_of, tried
@@ -20,7 +22,15 @@ from tried_candidates import asked_of, candidate_of, holding, totals_of, tried
 from builders import random_histories, small_schema, small_spec
 from holdfast.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
-from serving.trial import place_of
+from holdfast.wire import Limits
+from serving import trial as trial_module
+from serving.artifact import Artifact
+from serving.asking import AskedHistories
+from serving.errors import ExpiredError
+from serving.predictor import PaddedRun
+from serving.scored import Scored
+from serving.scorer import Scorer
+from serving.trial import Trial, place_of
 
 CUSTOMERS = [f"customer {number}" for number in range(40)]
 
@@ -226,3 +236,34 @@ async def test_a_candidate_that_goes_away_answers_what_it_was_asked(
         assert totals_of(served.server, "role_requests") == {"candidate\t2": 1}
         assert sum(totals_of(served.server, "customers").values()) == 10  # type: ignore[arg-type]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("score-")]
+
+
+async def test_a_failure_after_the_deadline_costs_the_served_version_nothing(
+    artifact_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits any more, so nobody is asked again."""
+    artifact = Artifact.load(artifact_folder)
+    failing, served = GatedPredictor(artifact.predictor), GatedPredictor(artifact.predictor)
+    trial = Trial(share=1.0, is_shadow=False)
+    scorer = Scorer(limits=Limits(), default_deadline_seconds=5.0, max_queued_events=1_000, trial=trial)
+    histories = AskedHistories(histories=random_histories(np.random.default_rng(0), 1))
+    as_of_us = np.full(1, AS_OF_US, dtype=np.int64)
+
+    def ask() -> Coroutine[Any, Any, Scored]:
+        return scorer.answer(histories, as_of_us, lambda _: lambda scored: scored, customer_id=b"anna")
+
+    scorer.open(replace(artifact, predictor=served), workers=1, seconds_per_event=1e-9)
+    await ask()
+    scorer.try_out(replace(artifact, predictor=failing), workers=1, seconds_per_event=1e-9)
+    real = time.monotonic
+
+    def fail_late(_: PaddedRun) -> bool:
+        monkeypatch.setattr(trial_module.time, "monotonic", lambda: real() + 10)
+        return True
+
+    failing.fails = fail_late
+    with pytest.raises(ExpiredError):
+        await ask()
+    assert served.num_customers == [1]
+    scorer.refuse()
+    await asyncio.to_thread(scorer.close)
