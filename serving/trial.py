@@ -17,7 +17,7 @@ from serving.artifact import Artifact
 from serving.calls import Call, Question
 from serving.comparing import Answers, compared
 from serving.engine import CANDIDATE, SERVED, Engine
-from serving.errors import CallError, ExpiredError, OverloadedError, UnavailableError
+from serving.errors import CallError, ExpiredError, OverloadedError, UnavailableError, forget_frames
 from serving.recording import SEPARATOR, Noticed, Snapshot
 from serving.scored import Scored
 from serving.trial_recording import TrialRecorder
@@ -153,15 +153,22 @@ class Trial:
         except (UnavailableError, ExpiredError):
             # The server is stopping, or nobody waits any more.
             raise
-        except RequestError:
-            # The version that is served says why, to the caller and to whoever counts.
-            pass
-        except OverloadedError:
-            self.recorder.failed(version, "overloaded")
         except Exception as error:  # noqa: BLE001 (whatever it was, the caller is answered)
+            self._fail(version, error)
+        return ()
+
+    def _fail(self, version: str, error: Exception) -> None:
+        """Count and log what a candidate could not do, and keep nothing of it."""
+        if isinstance(error, OverloadedError):
+            self.recorder.failed(version, "overloaded")
+        elif isinstance(error, ExpiredError):
+            self.recorder.dropped("late")
+        # What a request is refused for, the version that is served says, to its caller and to whoever counts;
+        # other errors of a call mean that the server is stopping.
+        elif not isinstance(error, RequestError | CallError):
             self.recorder.failed(version, "internal")
             _log.error("candidate failed", extra={"version": version}, exc_info=error)
-        return ()
+        forget_frames(error)
 
     async def _answered_and_shadowed(
         self, engine: Engine, question: Question[T], seconds: float, ask: Ask
@@ -216,14 +223,8 @@ class Trial:
         started = time.monotonic()
         try:
             found = await candidate.answered(call)
-        except ExpiredError:
-            self.recorder.dropped("late")
-        except CallError:
-            # The server is stopping.
-            pass
         except Exception as error:  # noqa: BLE001 (whatever it was, nobody waits for it)
-            self.recorder.failed(version, "internal")
-            _log.error("candidate failed", extra={"version": version}, exc_info=error)
+            self._fail(version, error)
         else:
             assert call.noticed is not None
             self.recorder.answered(CANDIDATE, version, call.noticed, seconds=time.monotonic() - started)

@@ -1,6 +1,7 @@
 """A candidate answers its share of the calls, always the same one, and harms nobody whatever it does."""
 
 import asyncio
+import gc
 import hashlib
 import logging
 import threading
@@ -17,7 +18,7 @@ from artifact_builder import AS_OF_US, build_artifact
 from gated_server import WAIT_SECONDS, GatedPredictor, assert_alike, request
 from linked_versions import asked, point
 from open_inference_requests import infer_request, tensors_of
-from tried_candidates import asked_of, candidate_of, holding, totals_of, tried
+from tried_candidates import asked_of, candidate_of, holding, totals_of, trial_of, tried
 
 from builders import random_histories, small_schema, small_spec
 from holdfast.inference.open_inference_pb2_grpc import GRPCInferenceServiceStub
@@ -26,6 +27,7 @@ from holdfast.wire import Limits
 from serving import trial as trial_module
 from serving.artifact import Artifact
 from serving.asking import AskedHistories
+from serving.calls import Call
 from serving.errors import ExpiredError
 from serving.predictor import PaddedRun
 from serving.scored import Scored
@@ -267,3 +269,31 @@ async def test_a_failure_after_the_deadline_costs_the_served_version_nothing(
     assert served.num_customers == [1]
     scorer.refuse()
     await asyncio.to_thread(scorer.close)
+
+
+@pytest.mark.parametrize("is_shadow", [False, True])
+async def test_what_a_candidate_failed_at_leaves_nothing_behind(
+    link: Path, monkeypatch: pytest.MonkeyPatch, is_shadow: bool
+) -> None:
+    """Its request would stay in memory until somebody looks for cycles."""
+    held = holding(monkeypatch)
+    settings = {"candidate_share": 1, "candidate_shadow": is_shadow}
+    async with tried(link, link.with_name("second"), **settings) as (served, candidates):
+        assert await candidates.outcome() == "taken"
+        held["second"].fails = lambda _: True
+        # What the log keeps for the test's report holds frames too.
+        logging.disable()
+        gc.collect()
+        gc.disable()
+        try:
+            async with asked(served.server) as stub:
+                for _ in range(12):
+                    assert (await stub.Score(request())).version == "1"
+            await asyncio.gather(*trial_of(served.server)._tasks)
+            left = [one for one in gc.get_objects() if isinstance(one, Call)]
+        finally:
+            gc.enable()
+            logging.disable(logging.NOTSET)
+        assert totals_of(served.server, "candidate_failures") == {"2\tinternal": 12}
+        # A worker knows its last one until there is another.
+        assert len(left) <= 4
