@@ -59,6 +59,7 @@ class Batcher:
         pace: Pace,
         recorder: Recorder,
         drift: Drift,
+        niceness: int = NICENESS,
     ) -> None:
         """Start the workers.
 
@@ -69,10 +70,12 @@ class Batcher:
             pace: What a padded event costs; kept up to date here.
             recorder: What is told of waits and runs, under the lock.
             drift: What is told of the runs' customers, likewise.
+            niceness: How far the workers stand behind the event loop.
         """
         self._predictor = predictor
         self._read = read
         self._pace, self.recorder, self._drift = pace, recorder, drift
+        self._niceness = niceness
         self._lock = threading.Condition()
         self._lines: Lines[Part, tuple[Batch, PaddedRun]] = Lines()
         self._waiting = {False: 0, True: 0}
@@ -142,7 +145,7 @@ class Batcher:
             self._end(part, error)
 
     def _work(self) -> None:
-        _stand_back()
+        _stand_back(self._niceness)
         while (found := self._take()) is not None:
             urgency, taken = found
             if isinstance(taken, tuple):
@@ -286,7 +289,7 @@ class Batcher:
         part.done(part, error)
 
 
-def _stand_back() -> None:
+def _stand_back(niceness: int) -> None:
     """Let the event loop go first where both want the same core.
 
     The more requests it reads before a worker goes on, the more of them share the cost of a batch. Only
@@ -295,7 +298,7 @@ def _stand_back() -> None:
     if sys.platform == "linux":
         with suppress(OSError):
             thread = threading.get_native_id()
-            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
+            os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)
 
 
 class _Joint:

@@ -1,4 +1,4 @@
-"""A request on its way: who waits for it, until when, and what its answer is written from.
+"""A request on its way: what is asked, who waits for it, until when, and what its answer is written from.
 
 It deliberately knows neither the queue nor the model.
 """
@@ -7,11 +7,36 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
+from jaxtyping import Int64
+from numpy import ndarray
+
+from serving.artifact import Artifact
+from serving.asking import Asked
 from serving.batch import Part
 from serving.recording import Noticed
 from serving.scored import Scored, noticed_in, scored_of
+
+T = TypeVar("T")
+
+
+class Question(NamedTuple, Generic[T]):
+    """What is asked, whoever answers it.
+
+    Attributes:
+        asked: About whom.
+        as_of_us: One plausible cutoff each, UTC microseconds.
+        writing: Returns what makes the answer of what a model has scored.
+        deadline: When nobody waits any more, by the monotonic clock.
+        customer_id: Of the first customer, which says whether a candidate may answer; None where it may not.
+    """
+
+    asked: Asked
+    as_of_us: Int64[ndarray, " customer"]
+    writing: Callable[[Artifact], Callable[[Scored], T]]
+    deadline: float
+    customer_id: bytes | None
 
 
 @dataclass(eq=False, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from holdfast.errors import ArtifactError, RunError
-from serving.orders import NOTICED, PREPARE, SWAP
+from serving.orders import END_TRIAL, NOTICED, PREPARE, PREPARE_CANDIDATE, SWAP, TRY_OUT
 from serving.recording import EMPTY, Snapshot
 from serving.settings import Settings
 from serving.versions import Version
@@ -97,7 +97,14 @@ class Child:
             ArtifactError: The version cannot be served.
             RunError: The process has ended.
         """
-        said = await self._ask(PREPARE, (str(version.folder), version.identity))
+        return await self._prepare(PREPARE, version)
+
+    async def prepare_candidate(self, version: Version) -> str:
+        """Have the process load a candidate, as :meth:`prepare` does a version."""
+        return await self._prepare(PREPARE_CANDIDATE, version)
+
+    async def _prepare(self, order: str, version: Version) -> str:
+        said = await self._ask(order, (str(version.folder), version.identity))
         if "refused" in said:
             raise ArtifactError(*said["refused"])
         model: str = said["model"]
@@ -110,6 +117,22 @@ class Child:
             RunError: The process has ended.
         """
         await self._ask(SWAP, None)
+
+    async def try_out(self) -> None:
+        """Have the process take as its candidate what it loaded last for that.
+
+        Raises:
+            RunError: The process has ended.
+        """
+        await self._ask(TRY_OUT, None)
+
+    async def end_trial(self) -> None:
+        """Have the process have no candidate any more.
+
+        Raises:
+            RunError: The process has ended.
+        """
+        await self._ask(END_TRIAL, None)
 
     async def _ask(self, name: str, order: Any) -> Any:
         """Give an order and return its answer; whoever asks again before it came waits for the same one.

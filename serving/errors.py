@@ -72,3 +72,15 @@ class ExpiredError(CallError):
     def __init__(self) -> None:
         """Say so."""
         super().__init__("the deadline passed before the answer")
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of the frames that an error, and whatever it came of, has passed.
+
+    gRPC keeps the exception that ends a call with the call, a future its own, and frames hold the request:
+    they would stay in memory together until Python looks for cycles, which it counts by objects.
+    """
+    passed: BaseException | None = error
+    while passed is not None:
+        passed.__traceback__ = None
+        passed = passed.__cause__ or passed.__context__

@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from holdfast.reference import stability_index
+from serving.comparing import BOUNDS, PROBABILITY, RATIO
 from serving.recording import (
     CUSTOMER_BOUNDS,
     EVENT_BOUNDS,
@@ -62,6 +63,35 @@ _TOTALS = {
     "run_seconds": _Form("Duration of a run of the graph.", (), SECONDS_BOUNDS),
     "run_customers": _Form("Customers of a run of the graph.", (), CUSTOMER_BOUNDS),
     "run_padded_events": _Form("Events of a run of the graph, padding included.", (), EVENT_BOUNDS),
+    "candidate_versions": _Form("Candidates that were found: taken, refused, or gone.", ("outcome",)),
+    "role_requests": _Form(
+        "Calls that were scored while there was a candidate, by who scored them.", ("role", "version")
+    ),
+    "role_customers": _Form("Customers of these calls: scored, or at fault.", ("role", "version", "status")),
+    "role_seconds": _Form(
+        "From asking a version to its answer, of these calls.", ("role", "version"), SECONDS_BOUNDS
+    ),
+    "candidate_failures": _Form(
+        "Calls that a candidate could not score: an internal error, or it was overloaded.",
+        ("version", "reason"),
+    ),
+    "shadow_dropped": _Form(
+        "Calls that the shadow was spared: busy (the server), full (its queue), or late.",
+        ("reason",),
+    ),
+    "shadow_expected": _Form(
+        "Sum of the predictions about customers whom both have scored.", ("role", "target", "version")
+    ),
+    "shadow_probability_difference": _Form(
+        "Absolute difference of the two probabilities of a customer at the longest horizon.",
+        ("target", "version"),
+        BOUNDS[PROBABILITY],
+    ),
+    "shadow_expected_ratio": _Form(
+        "The shadow's expected value of a customer, divided by that of the version that is served.",
+        ("target", "version"),
+        BOUNDS[RATIO],
+    ),
 }
 _STATES = {
     "requests_in_flight": _Form("Calls that wait for their answer."),
@@ -77,6 +107,7 @@ _STATES = {
         "Population stability index of the eligible customers of late against the reference.", ("quantity",)
     ),
     "model_processes": _Form("Processes that serve a version of a model.", ("model", "version")),
+    "candidate_processes": _Form("Processes that ask a candidate.", ("model", "version")),
 }
 
 

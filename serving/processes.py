@@ -10,16 +10,19 @@ import logging
 import signal
 import socket
 import time
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
+from typing import Any
 
 from holdfast.errors import ArtifactError, RunError
 from serving.administration import Administration
+from serving.candidates import Candidates
 from serving.child import Child
 from serving.cores import num_cores
 from serving.recording import EMPTY, Recorder, Snapshot, added
 from serving.server import port_file
 from serving.settings import Settings
-from serving.versions import Version, beside, follow, version_at
+from serving.versions import Version, beside, follow, follow_candidate, version_at
 
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 30.0
@@ -46,6 +49,7 @@ class _Group:
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: Snapshot = EMPTY
         self._suspected: Version | None = None
+        self.candidates = Candidates(lambda: self._members)
         self.recorder = Recorder()
         self._model = ""
         self._is_open = False
@@ -76,6 +80,7 @@ class _Group:
     async def stop(self) -> None:
         """End all of them at the same time."""
         self._is_open = False
+        self.candidates.stop()
         for keeper in self._keepers:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -109,6 +114,23 @@ class _Group:
             if isinstance(ended, BaseException) and not isinstance(ended, RunError):
                 raise ended
         _log.info("serving", extra={"model": self._model, "artifact": str(version.folder)})
+
+    def following(self, settings: Settings, served: Version | None) -> Iterator[Coroutine[Any, Any, None]]:
+        """Yield what goes on beside the processes: looking for versions, and for candidates.
+
+        Args:
+            settings: What the server was told.
+            served: What is served now.
+        """
+        yield follow(settings, served, self.swap, tell=self.recorder.found_version)
+        if settings.candidate is not None:
+            yield follow_candidate(
+                settings.candidate,
+                settings.reload_seconds,
+                try_out=self.candidates.try_out,
+                end=self.candidates.end,
+                tell=self.recorder.found_candidate,
+            )
 
     async def _load(self, member: Child, version: Version) -> str:
         try:
@@ -164,6 +186,7 @@ class _Group:
                 await other.listen()
                 if settings is self._settings:
                     _log.info("process replaced", extra={"pid": other.pid})
+                    self.candidates.greet(other)
                 else:
                     # It came too late to be asked for the version that the others went over to.
                     await other.stop(settings.grace_seconds + KILL_AFTER_SECONDS)
@@ -203,8 +226,7 @@ async def supervise(settings: Settings) -> None:
                 await started
                 with port_file(settings.port_file, port):
                     _log.info("serving", extra={"port": port, "processes": settings.processes})
-                    tell = group.recorder.found_version
-                    async with beside(follow(settings, version, group.swap, tell=tell)):
+                    async with beside(*group.following(settings, version)):
                         await stopped
             started.cancel()
         finally:

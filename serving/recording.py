@@ -84,6 +84,7 @@ class Recorder:
         self._seconds: dict[str, Histogram] = {}
         self._refusals: defaultdict[str, int] = defaultdict(int)
         self._versions: defaultdict[str, int] = defaultdict(int)
+        self._candidates: defaultdict[str, int] = defaultdict(int)
         self._customers = {"scored": 0, "fault": 0}
         self._events = {"used": 0, "truncated": 0, "after": 0, "unknown": 0}
         self._wait = Histogram(SECONDS_BOUNDS)
@@ -113,6 +114,10 @@ class Recorder:
         """Count another version of the model that was found while serving: served, or refused."""
         self._versions[outcome] += 1
 
+    def found_candidate(self, outcome: str) -> None:
+        """Count what became of a candidate: taken, refused, or gone."""
+        self._candidates[outcome] += 1
+
     def answered(self, noticed: Noticed) -> None:
         """Count the customers of an answer."""
         self._customers["scored"] += noticed.num_scored
@@ -140,6 +145,7 @@ class Recorder:
             "request_seconds": {service: found.numbers() for service, found in self._seconds.items()},
             "refusals": dict(self._refusals),
             "versions": dict(self._versions),
+            "candidate_versions": dict(self._candidates),
             "customers": dict(self._customers),
             "events": dict(self._events),
             "queue_wait_seconds": {"": self._wait.numbers()},

@@ -7,10 +7,11 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -27,7 +28,8 @@ from serving.scorer import Scorer
 from serving.servicer import SCORING_SERVICE, ScoringServicer
 from serving.settings import Settings
 from serving.tracing import Tracer
-from serving.versions import Version, Versions, beside, follow, version_at
+from serving.trial import Trial
+from serving.versions import Version, Versions, beside, follow, follow_candidate, version_at
 
 SERVICES = (SCORING_SERVICE, OPEN_INFERENCE_SERVICE)
 """What the port serves beside health and reflection."""
@@ -56,6 +58,9 @@ class ScoringServer:
             limits=settings.limits,
             default_deadline_seconds=settings.default_deadline_seconds,
             max_queued_events=settings.max_queued_events,
+            trial=None
+            if settings.candidate is None
+            else Trial(share=settings.candidate_share, is_shadow=settings.candidate_shadow),
         )
         self._settings = settings
         self._health = health.aio.HealthServicer()
@@ -148,6 +153,27 @@ class ScoringServer:
         await versions.swap(self.open)
         self._tell(prepared)
 
+    async def try_out(self, version: Version, versions: Versions) -> None:
+        """Have another version as the candidate from now on.
+
+        Raises:
+            ArtifactError: It cannot be served, and the candidate before it goes on.
+        """
+        prepared = await versions.prepare_candidate(version)
+        versions.try_out(self.take)
+        manifest = prepared.artifact.manifest
+        _log.info("candidate", extra={"model": manifest.name, "version": manifest.version})
+
+    def take(self, prepared: Prepared | None) -> None:
+        """Have a model as the candidate from now on; None for nobody."""
+        if prepared is None:
+            self.scorer.end_trial()
+            return
+        measured = prepared.measured
+        self.scorer.try_out(
+            prepared.artifact, workers=measured.threads, seconds_per_event=measured.seconds_per_event
+        )
+
     def _tell(self, prepared: Prepared) -> None:
         manifest = prepared.artifact.manifest
         extra = {"model": manifest.name, "version": manifest.version, "port": self.port}
@@ -203,15 +229,40 @@ async def serve(settings: Settings) -> None:
         await asyncio.wait((loaded, stopped), return_when=asyncio.FIRST_COMPLETED)
         if loaded.done():
             versions = Versions(settings, await loaded, version)
-            swap = partial(server.swap, versions=versions)
-            tell = server.scorer.recorder.found_version
             with port_file(settings.port_file, server.port), collecting_little():
-                async with beside(follow(settings, version, swap, tell=tell)):
+                async with beside(*following(settings, version, server, versions)):
                     await stopped
         loaded.cancel()
     finally:
         stopped.cancel()
         await server.stop(settings.grace_seconds)
+
+
+def following(
+    settings: Settings, served: Version | None, server: ScoringServer, versions: Versions
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yield what goes on beside a server of one process: looking for versions, and for candidates.
+
+    Args:
+        settings: What the server was told.
+        served: What is served now.
+        server: What serves.
+        versions: What it has loaded.
+    """
+    recorder = server.scorer.recorder
+    yield follow(settings, served, partial(server.swap, versions=versions), tell=recorder.found_version)
+
+    async def end() -> None:
+        versions.end_trial(server.take)
+
+    if settings.candidate is not None:
+        yield follow_candidate(
+            settings.candidate,
+            settings.reload_seconds,
+            try_out=partial(server.try_out, versions=versions),
+            end=end,
+            tell=recorder.found_candidate,
+        )
 
 
 @contextmanager

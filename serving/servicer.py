@@ -4,12 +4,14 @@ It deliberately knows neither ports nor processes, nor how requests share a work
 with an answer, a status or its own cancellation.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 import numpy as np
 
 from holdfast.description import ModelDescription, write_model
+from holdfast.manifest import Manifest
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.wire import read_as_of_us
 from serving.answers import AnswerWriter, Wanted
@@ -29,7 +31,7 @@ class ScoringServicer:
     def __init__(self, scorer: Scorer) -> None:
         """Keep what scores; it is shared with every other service of the port."""
         self._scorer = scorer
-        self._known: tuple[Artifact, pb.GetModelResponse, AnswerWriter] | None = None
+        self._known: tuple[tuple[Manifest, pb.GetModelResponse, AnswerWriter], ...] = ()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Register the service; requests come as bytes: what is none is refused like any other."""
@@ -63,7 +65,7 @@ class ScoringServicer:
     async def _score(self, asked: AskedBytes, deadline_seconds: float | None) -> bytes:
         view = asked.view
         artifact = self._scorer.artifact(view.model)
-        model, writer = self._described(artifact)
+        model = self._described(artifact)[0]
         if view.schema_fingerprint not in {"", model.schema.fingerprint}:
             given = view.schema_fingerprint[:80]
             raise OtherSchemaError(
@@ -73,13 +75,29 @@ class ScoringServicer:
         asked.check(self._scorer.limits)
         as_of_us = np.full(len(asked.num_events), read_as_of_us(view), dtype=np.int64)
 
-        def write(scored: Scored) -> bytes:
-            return writer.write(asked.customer_ids, scored.predictions, scored.faults, wanted=wanted)
+        def writing(artifact: Artifact) -> Callable[[Scored], bytes]:
+            writer = self._described(artifact)[1]
 
-        return await self._scorer.answer(asked, as_of_us, write, deadline_seconds=deadline_seconds)
+            def write(scored: Scored) -> bytes:
+                return writer.write(asked.customer_ids, scored.predictions, scored.faults, wanted=wanted)
+
+            return write
+
+        return await self._scorer.answer(
+            asked,
+            as_of_us,
+            writing,
+            deadline_seconds=deadline_seconds,
+            customer_id=asked.customer_ids[0] if asked.customer_ids else None,
+        )
 
     def _described(self, artifact: Artifact) -> tuple[pb.GetModelResponse, AnswerWriter]:
-        if self._known is None or self._known[0] is not artifact:
-            model = write_model(ModelDescription.of(artifact.manifest, self._scorer.limits))
-            self._known = (artifact, model, AnswerWriter(artifact.manifest))
-        return self._known[1:]
+        manifest = artifact.manifest
+        for known in self._known:
+            if known[0] is manifest:
+                return known[1:]
+        model = write_model(ModelDescription.of(manifest, self._scorer.limits))
+        made = (manifest, model, AnswerWriter(manifest))
+        # One is served, and a candidate may be there beside it.
+        self._known = (made, *self._known[:1])
+        return made[1:]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, CliApp, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, CliApp, CliImplicitFlag, SettingsConfigDict, SettingsError
 
 from holdfast.arguments import LARGEST
 from holdfast.errors import ConfigError
@@ -37,6 +37,15 @@ class Settings(BaseSettings):
 
     reload_seconds: float = Field(default=5.0, ge=0, le=LONGEST_SECONDS)
     """How often to look whether another version lies there, which is then served; 0 for never."""
+
+    candidate: Path | None = None
+    """Folder of another version, or a link to it, that is tried out beside the one that is served."""
+
+    candidate_share: float = Field(default=0.05, gt=0, le=1)
+    """Share of the calls that it answers, or is asked in the shadow; by the first customer of a call."""
+
+    candidate_shadow: CliImplicitFlag[bool] = False
+    """Whether it answers nobody, and only scores these calls as well, when their answer is on its way."""
 
     host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on: loopback unless told otherwise."""

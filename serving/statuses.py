@@ -23,6 +23,7 @@ from serving.errors import (
     UnauthenticatedError,
     UnavailableError,
     UnknownModelError,
+    forget_frames,
 )
 from serving.recording import Recorder
 
@@ -92,7 +93,7 @@ async def abort(context: Context, error: Exception) -> NoReturn:
         # Already ended by whoever raised it.
         raise error
     failure = _logged(error) if code_of(error) is grpc.StatusCode.INTERNAL else ""
-    _forget_frames(error)
+    forget_frames(error)
     if isinstance(error, RequestError):
         await _refuse_request(context, error)
     elif isinstance(error, OverloadedError):
@@ -110,18 +111,6 @@ def _logged(error: Exception) -> str:
     failure = uuid.uuid4().hex[:12]
     _log.error("scoring failed", extra={"failure": failure}, exc_info=error)
     return failure
-
-
-def _forget_frames(error: BaseException) -> None:
-    """Let go of the frames that an error, and whatever it came of, has passed.
-
-    gRPC keeps the exception that ends a call with the call, and frames hold the request: together they would
-    stay in memory until Python looks for cycles, which it counts by objects and not by bytes.
-    """
-    passed: BaseException | None = error
-    while passed is not None:
-        passed.__traceback__ = None
-        passed = passed.__cause__ or passed.__context__
 
 
 async def _refuse_request(context: Context, error: RequestError) -> None:

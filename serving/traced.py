@@ -7,8 +7,11 @@ the model's name are told, and never who a customer is nor what a history holds.
 import time
 from collections.abc import Sequence
 from contextvars import ContextVar
+from typing import Any
 
 from serving.batch import Part
+from serving.calls import Call
+from serving.engine import Engine
 
 
 class Trace:
@@ -21,18 +24,23 @@ class Trace:
         self.attributes: dict[str, str | int] = {}
         self.phases: list[tuple[str, float, float]] = []
 
-    def asked(self, model: str, version: str, *, num_events: Sequence[int]) -> None:
-        """Note which model answers, and about how much.
+    async def answered(self, engine: Engine, call: Call) -> Any:
+        """Return what a model answers, and note which one it is, about how much, and what took the time.
 
         Args:
-            model: Its name.
-            version: Its version.
-            num_events: Events of every customer.
+            engine: The model.
+            call: Cut into parts and not submitted yet.
         """
-        self.attributes |= {"holdfast.model": model, "holdfast.model_version": version}
-        self.attributes |= {"holdfast.customers": len(num_events), "holdfast.events": sum(num_events)}
+        manifest, parts = engine.artifact.manifest, call.parts
+        self.attributes |= {"holdfast.model": manifest.name, "holdfast.model_version": manifest.version}
+        self.attributes["holdfast.customers"] = sum(len(part.as_of_us) for part in parts)
+        self.attributes["holdfast.events"] = sum(part.sent_events for part in parts)
+        try:
+            return await engine.answered(call)
+        finally:
+            self._ended(parts)
 
-    def ended(self, parts: Sequence[Part]) -> None:
+    def _ended(self, parts: Sequence[Part]) -> None:
         """Note when the parts of a call were queued and read: the rest of the time they were scored."""
         now = time.monotonic()
         read = [part.read for part in parts if part.read]

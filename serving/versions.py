@@ -60,9 +60,10 @@ class _Loaded(NamedTuple):
 
 
 class Versions:
-    """The version that is served, the one before it, and the one that may come next.
+    """The version that is served, the one before it, the one that may come next, and a candidate.
 
-    The one before stays loaded: to go back to it takes no time.
+    The one before stays loaded: to go back to it takes no time. A candidate that is to be served
+    is there already as well.
     """
 
     def __init__(self, settings: Settings, served: Prepared, version: Version | None) -> None:
@@ -77,6 +78,8 @@ class Versions:
         self._served = _Loaded(served, version)
         self._former: _Loaded | None = None
         self._next: _Loaded | None = None
+        self._candidate: _Loaded | None = None
+        self._next_candidate: _Loaded | None = None
 
     async def prepare(self, version: Version) -> Prepared:
         """Load, verify and warm a version up beside the one that is served.
@@ -87,12 +90,22 @@ class Versions:
         Raises:
             ArtifactError: It cannot be served, or is another model.
         """
-        known = (self._served, self._former, self._next)
+        self._next = await self._loaded(version)
+        return self._next.prepared
+
+    async def prepare_candidate(self, version: Version) -> Prepared:
+        """Load, verify and warm up a version that is to be tried out, as :meth:`prepare` does.
+
+        Raises:
+            ArtifactError: It cannot be served, or is another model.
+        """
+        self._next_candidate = await self._loaded(version)
+        return self._next_candidate.prepared
+
+    async def _loaded(self, version: Version) -> _Loaded:
+        known = (self._served, self._former, self._next, self._candidate, self._next_candidate)
         loaded = next((one for one in known if one is not None and one.version == version), None)
-        if loaded is None:
-            loaded = _Loaded(await asyncio.to_thread(self._load, version), version)
-        self._next = loaded
-        return loaded.prepared
+        return loaded or _Loaded(await asyncio.to_thread(self._load, version), version)
 
     def _load(self, version: Version) -> Prepared:
         served = self._served.prepared
@@ -110,6 +123,19 @@ class Versions:
         assert self._next is not None
         await serve(self._next.prepared)
         self._former, self._served, self._next = self._served, self._next, None
+
+    def try_out(self, take: Callable[[Prepared], None]) -> None:
+        """Have as the candidate the version that was prepared for it last; one that is it already stays."""
+        candidate, self._next_candidate = self._next_candidate, None
+        assert candidate is not None
+        if candidate is not self._candidate:
+            take(candidate.prepared)
+            self._candidate = candidate
+
+    def end_trial(self, take: Callable[[None], None]) -> None:
+        """Have no candidate, and keep none in memory."""
+        take(None)
+        self._candidate = self._next_candidate = None
 
 
 async def follow(
@@ -140,19 +166,71 @@ async def follow(
         is_missing = found is None
         if found is None or found in {served, refused}:
             continue
-        try:
-            with _told_when_slow(found):
-                await swap(found)
-        except Exception as error:  # noqa: BLE001 (whatever it was, what is served goes on)
-            # What ails a process may pass; what ails the version stays.
-            refused = None if isinstance(error, RunError) else found
-            is_foreseen = isinstance(error, HoldfastError)
-            extra = {"artifact": str(found.folder), "reason": str(error)}
-            _log.error("version refused", extra=extra, exc_info=None if is_foreseen else error)
-            tell("refused")
-        else:
-            served, refused = found, None
-            tell("served")
+        error = await _error_of(found, swap, refusal="version refused")
+        tell("served" if error is None else "refused")
+        if error is None:
+            served = found
+        # What ails a process may pass; what ails the version stays.
+        refused = None if error is None or isinstance(error, RunError) else found
+
+
+async def follow_candidate(
+    path: Path,
+    reload_seconds: float,
+    *,
+    try_out: Callable[[Version], Awaitable[None]],
+    end: Callable[[], Awaitable[None]],
+    tell: Callable[[str], None],
+) -> None:
+    """Look at once, and then again and again, where a candidate lies, and try out what is found there.
+
+    A candidate that is refused is not tried again before something about its folder changes.
+
+    Args:
+        path: Where to look.
+        reload_seconds: How often; 0 for once.
+        try_out: Has another version as the candidate; the one before it goes on where it raises.
+        end: Has no candidate any more.
+        tell: Is told what became of it: ``taken``, ``refused`` or ``gone``.
+    """
+    taken: Version | None = None
+    refused: Version | None = None
+    is_missing = False
+    while True:
+        found = await asyncio.to_thread(version_at, path)
+        if found is None and not is_missing:
+            _log.warning(
+                "candidate missing", extra={"artifact": str(path), "reason": "there is none just now"}
+            )
+            if taken is not None:
+                taken = None
+                await end()
+                tell("gone")
+        is_missing = found is None
+        if found is not None and found not in {taken, refused}:
+            error = await _error_of(found, try_out, refusal="candidate refused")
+            tell("taken" if error is None else "refused")
+            if error is None:
+                taken = found
+            refused = None if error is None or isinstance(error, RunError) else found
+        if not reload_seconds:
+            return
+        await asyncio.sleep(reload_seconds)
+
+
+async def _error_of(
+    found: Version, swap: Callable[[Version], Awaitable[None]], *, refusal: str
+) -> Exception | None:
+    """Go over to a version, and return what stood in the way, which is logged."""
+    try:
+        with _told_when_slow(found):
+            await swap(found)
+    except Exception as error:  # noqa: BLE001 (whatever it was, what is served goes on)
+        is_foreseen = isinstance(error, HoldfastError)
+        extra = {"artifact": str(found.folder), "reason": str(error)}
+        _log.error(refusal, extra=extra, exc_info=None if is_foreseen else error)
+        return error
+    return None
 
 
 @contextmanager
@@ -169,15 +247,17 @@ def _told_when_slow(version: Version) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Have something go on until the end of the block; that it ends before is an error, and logged."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_tell_of_end)
+async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have something go on until the end of the block; what ends it before with an error is logged."""
+    tasks = [asyncio.create_task(work) for work in works]
+    for task in tasks:
+        task.add_done_callback(_tell_of_end)
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _tell_of_end(task: "asyncio.Task[None]") -> None:

@@ -94,9 +94,9 @@ class Gated:
 
     def slow_down(self) -> None:
         """Make the server believe that it needs minutes for an event."""
-        batcher = self.server.scorer._batcher
-        assert batcher is not None
-        batcher._pace.add(seconds=1e9, events=0)
+        served = self.server.scorer._served
+        assert served is not None
+        served.batcher._pace.add(seconds=1e9, events=0)
 
     @contextmanager
     def giving_up(self) -> Iterator[None]:

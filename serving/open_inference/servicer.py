@@ -5,6 +5,7 @@ It deliberately knows neither ports nor batching, and turns no error into a stat
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -13,10 +14,11 @@ from google.protobuf.message import Message
 import holdfast
 from holdfast.inference import open_inference_pb2 as pb
 from holdfast.manifest import Manifest
-from serving.asking import parsed
+from serving.asking import AskedHistories, parsed
 from serving.errors import UnavailableError, UnknownModelError
 from serving.open_inference.inputs import Asked, read_inputs
 from serving.open_inference.outputs import wanted_outputs, write_metadata, write_outputs
+from serving.scored import Scored
 from serving.scorer import Scorer
 from serving.statuses import Context, Counted, abort
 
@@ -97,15 +99,19 @@ class OpenInferenceServicer:
     async def _infer(
         self, request: pb.ModelInferRequest, deadline_seconds: float | None
     ) -> pb.ModelInferResponse:
-        manifest, names, asked = await self._read(request)
-        scored = await self._scorer.score(
-            asked.histories,
+        names, asked = await self._read(request)
+        # Tensors say nothing of who the customers are; a version that was named is what answers.
+        is_free = bool(request.id) and not request.model_version
+        manifest, scored = await self._scorer.answer(
+            AskedHistories(histories=asked.histories),
             asked.as_of_us,
+            lambda artifact: partial(_with, artifact.manifest),
             deadline_seconds=deadline_seconds,
+            customer_id=request.id.encode() if is_free else None,
         )
         return write_outputs(manifest, request, names, asked, scored.predictions, scored.faults)
 
-    async def _read(self, request: pb.ModelInferRequest) -> tuple[Manifest, Sequence[str], Asked]:
+    async def _read(self, request: pb.ModelInferRequest) -> tuple[Sequence[str], Asked]:
         """Read a request for the model that is served when it has been read."""
         while True:
             artifact = self._scorer.artifact(request.model_name, request.model_version)
@@ -117,7 +123,7 @@ class OpenInferenceServicer:
                 asked = await asyncio.to_thread(read_inputs, request, manifest.schema, limits=limits)
             # Another version may be served by now, of another schema.
             if self._scorer.artifact(request.model_name, request.model_version) is artifact:
-                return manifest, names, asked
+                return names, asked
 
     def _is_ready(self, name: str, version: str) -> bool:
         try:
@@ -125,3 +131,7 @@ class OpenInferenceServicer:
         except (UnavailableError, UnknownModelError):
             return False
         return True
+
+
+def _with(manifest: Manifest, scored: Scored) -> tuple[Manifest, Scored]:
+    return manifest, scored

@@ -23,16 +23,29 @@ from gated_server import (
 )
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from numpy import ndarray
 
 from builders import histories_of_lengths, random_histories
+from holdfast.histories import Histories
 from holdfast.v1 import scoring_pb2 as pb
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
 from holdfast.wire import Limits
 from serving.artifact import Artifact
 from serving.asking import AskedHistories
+from serving.engine import LARGE_EVENTS
 from serving.errors import ExpiredError, UnavailableError, UnknownModelError
 from serving.scored import Scored
-from serving.scorer import LARGE_EVENTS, Scorer
+from serving.scorer import Scorer
+
+
+async def score(
+    scorer: Scorer, histories: Histories, as_of_us: ndarray, *, deadline_seconds: float | None = None
+) -> Scored:
+    """Ask for every output of the model."""
+    asked = AskedHistories(histories=histories)
+    return await scorer.answer(
+        asked, as_of_us, lambda _: lambda scored: scored, deadline_seconds=deadline_seconds
+    )
 
 
 def test_a_session_that_raises_is_internal_without_a_leak(
@@ -206,11 +219,11 @@ async def test_a_call_without_a_deadline_gets_the_default_one(
     scorer.open(artifact, workers=1, seconds_per_event=1e-9)
     histories = random_histories(np.random.default_rng(0), 1)
     as_of_us = np.full(1, AS_OF_US, dtype=np.int64)
-    first = asyncio.create_task(scorer.score(histories, as_of_us, deadline_seconds=WAIT_SECONDS))
+    first = asyncio.create_task(score(scorer, histories, as_of_us, deadline_seconds=WAIT_SECONDS))
     assert await asyncio.to_thread(predictor.entered.acquire, timeout=WAIT_SECONDS)
-    second = asyncio.create_task(scorer.score(histories, as_of_us))
+    second = asyncio.create_task(score(scorer, histories, as_of_us))
     with pytest.raises(ExpiredError):
-        await scorer.score(histories, as_of_us, deadline_seconds=0.0)
+        await score(scorer, histories, as_of_us, deadline_seconds=0.0)
     await asyncio.sleep(0)
     monkeypatch.setattr("serving.scorer.time.monotonic", lambda: time.monotonic_ns() / 1e9 + 10)
     predictor.gate.set()
@@ -221,7 +234,7 @@ async def test_a_call_without_a_deadline_gets_the_default_one(
     await scorer.wait_idle()
     await asyncio.to_thread(scorer.close)
     with pytest.raises(UnavailableError, match="stopping"):
-        await scorer.score(histories, as_of_us)
+        await score(scorer, histories, as_of_us)
 
 
 async def test_an_answer_that_cannot_be_written_is_an_error_of_its_call(artifact_folder: Path) -> None:
@@ -237,8 +250,8 @@ async def test_an_answer_that_cannot_be_written_is_an_error_of_its_call(artifact
         histories = random_histories(np.random.default_rng(0), num)
         as_of_us = np.full(num, AS_OF_US, dtype=np.int64)
         with pytest.raises(ZeroDivisionError):
-            await scorer.answer(AskedHistories(histories=histories), as_of_us, write)
-        scored = await scorer.score(histories, as_of_us)
+            await scorer.answer(AskedHistories(histories=histories), as_of_us, lambda _: write)
+        scored = await score(scorer, histories, as_of_us)
         expected = artifact.predictor.predict(histories, as_of_us)
         np.testing.assert_array_equal(scored.predictions.num_used, expected.num_used)
         for name, values in expected.outputs.items():

@@ -367,9 +367,9 @@ def test_a_call_that_is_not_answered_leaves_nothing_behind(
             customer.fields.add(name="undeclared")
     else:
         monkeypatch.setattr(server.scorer, "_max_queued_events", -1)
-        batcher = server.scorer._batcher
-        assert batcher is not None
-        monkeypatch.setattr(batcher, "_waiting", {False: 1, True: 0})
+        served = server.scorer._served
+        assert served is not None
+        monkeypatch.setattr(served.batcher, "_waiting", {False: 1, True: 0})
     size = asked.ByteSize()
 
     def ask(times: int) -> int:

@@ -25,6 +25,7 @@ def test_defaults_listen_on_loopback() -> None:
     assert (settings.tls_certificate, settings.tls_key, settings.tls_client_ca) == (None, None, None)
     assert settings.token_file is None
     assert settings.trace_endpoint is None
+    assert (settings.candidate, settings.candidate_share, settings.candidate_shadow) == (None, 0.05, False)
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,8 +37,18 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("HOLDFAST_TLS_KEY", "key")
     monkeypatch.setenv("HOLDFAST_TOKEN_FILE", "env")
     settings = read_settings(
-        ["--port", "0", "--max-queued-events=7", "--port-file", "p", "--token-file", "t"]
+        [
+            "--port",
+            "0",
+            "--max-queued-events=7",
+            "--port-file",
+            "p",
+            "--token-file",
+            "t",
+            "--candidate-shadow",
+        ]
     )
+    assert settings.candidate_shadow
     assert (settings.artifact, settings.port, settings.threads) == (Path("env"), 0, 3)
     assert (settings.max_queued_events, settings.port_file) == (7, Path("p"))
     assert (settings.tls_key, settings.token_file) == (Path("key"), Path("t"))
@@ -58,6 +69,8 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
             r"--max-queued-events \(HOLDFAST_MAX_QUEUED_EVENTS\)",
         ),
         (["--artifact", "a", "--grace-seconds", "-1"], "--grace-seconds"),
+        (["--artifact", "a", "--candidate-share", "0"], r"--candidate-share \(HOLDFAST_CANDIDATE_SHARE\)"),
+        (["--artifact", "a", "--candidate-share", "1.5"], "--candidate-share .*: got '1.5'"),
         (["--artifact", "a", "--grace-seconds", "inf"], "--grace-seconds .*: got 'inf'"),
         (["--artifact", "a", "--default-deadline-seconds", "inf"], "--default-deadline-seconds"),
         (["--artifact", "a", "--max-connection-age-seconds", "1e12"], "--max-connection-age-seconds"),
