@@ -76,13 +76,13 @@ def step_figures(
     for model, loop in loops.items():
         figures += batch_figures(model, loop.pools, num_customers=num_customers, has_goals=True)
     if "transformer" in loops:
-        figures.append(_operators(loops["transformer"]))
-    # What a compiled step is given depends on no model.
-    loop = next(iter(loops.values()))
-    size = loop.pools.pool_customers
-    for num, has_goals in ((size, True), (min(LARGE_POOL, num_customers), False)):
-        rows = loop.pools_of(num, compiled=True)
-        figures += batch_figures("compiled", rows, num_customers=num_customers, has_goals=has_goals)
+        # The recurrent layer is not compiled, and its loop over positions is a CPU's: one call of a GPU.
+        loop = loops["transformer"]
+        figures.append(_operators(loop))
+        size = loop.pools.pool_customers
+        for num, has_goals in ((size, True), (min(LARGE_POOL, num_customers), False)):
+            rows = loop.pools_of(num, compiled=True)
+            figures += batch_figures("compiled", rows, num_customers=num_customers, has_goals=has_goals)
     return figures
 
 
@@ -179,7 +179,6 @@ def _arithmetic(name: str, loop: Loop, ours: Sequence[Rate], effort: Effort) -> 
 
 
 def _operators(loop: Loop) -> Figure:
-    # Of the transformer alone: the recurrent layer's loop over positions is a CPU's, and one call of a GPU.
     padded = loop.pools_of(loop.pools.pool_customers, compiled=True)
     packed, rows = (
         sum(step_operators(loop.module, pools[step]) for step in range(4)) for pools in (loop.pools, padded)
