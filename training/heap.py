@@ -1,7 +1,7 @@
 """Memory that a step frees is there for the next one, instead of going back to the system page by page.
 
 The C library returns large blocks to the system when they are freed, and the system clears the pages
-that it gives out again: on a CPU that took an eighth of a step. It deliberately changes nothing where
+that it gives out again: a part of every step on a CPU. It deliberately changes nothing where
 the C library is not glibc, or another allocator stands in for it.
 """
 
