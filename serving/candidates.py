@@ -5,11 +5,11 @@ It deliberately does not look where candidates lie, nor start or end a process.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from holdfast.errors import ArtifactError, HoldfastError, RunError
+from holdfast.errors import HoldfastError, RunError
 from serving.child import Child
+from serving.loading import Loading, have_all
 from serving.versions import Version
 
 _log = logging.getLogger(__name__)
@@ -24,9 +24,8 @@ class Candidates:
         Args:
             members: Returns the processes that there are just then.
         """
-        self._members = members
+        self._loading = Loading(members, Child.prepare_candidate)
         self._version: Version | None = None
-        self._suspected: Version | None = None
         # One thing at a time: what a process loaded last is what it takes.
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -39,13 +38,11 @@ class Candidates:
             RunError: One of them has ended while it loaded it; likewise.
         """
         async with self._lock:
-            models: dict[Child, str] = {}
-            while member := next((one for one in self._listening() if one not in models), None):
-                models[member] = await self._load(member, version)
+            models = await self._loading.load(version)
             if not models:
                 raise RunError("no process is there to load it")
             self._version = version
-            await self._all(Child.try_out, tuple(models))
+            await have_all(models, Child.try_out)
         model = next(iter(models.values()))
         _log.info("candidate", extra={"model": model, "artifact": str(version.folder)})
 
@@ -53,7 +50,7 @@ class Candidates:
         """Have no candidate any more."""
         async with self._lock:
             self._version = None
-            await self._all(Child.end_trial, self._listening())
+            await have_all(self._loading.listening(), Child.end_trial)
 
     def greet(self, member: Child) -> None:
         """Give the candidate to a process that began to listen, in a while; nobody waits for that."""
@@ -80,24 +77,3 @@ class Candidates:
                 _log.error("no candidate", extra=extra)
             else:
                 _log.info("candidate given", extra={"pid": member.pid, "artifact": str(version.folder)})
-
-    def _listening(self) -> Sequence[Child]:
-        return [member for member in self._members() if member.is_listening]
-
-    async def _load(self, member: Child, version: Version) -> str:
-        try:
-            return await member.prepare_candidate(version)
-        except RunError as error:
-            # What ends two is hardly chance: no third one tries.
-            if version == self._suspected:
-                raise ArtifactError(version.folder, "processes end while they load it") from error
-            self._suspected = version
-            raise
-
-    async def _all(
-        self, order: Callable[[Child], Coroutine[Any, Any, None]], members: Sequence[Child]
-    ) -> None:
-        """Give an order to some processes; whichever has ended meanwhile needs it no more."""
-        for ended in await asyncio.gather(*(order(member) for member in members), return_exceptions=True):
-            if isinstance(ended, BaseException) and not isinstance(ended, RunError):
-                raise ended

@@ -14,11 +14,12 @@ from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from typing import Any
 
-from holdfast.errors import ArtifactError, RunError
+from holdfast.errors import RunError
 from serving.administration import Administration
 from serving.candidates import Candidates
 from serving.child import Child
 from serving.cores import num_cores
+from serving.loading import Loading, have_all
 from serving.recording import EMPTY, Recorder, Snapshot, added
 from serving.server import port_file
 from serving.settings import Settings
@@ -48,7 +49,7 @@ class _Group:
         self._members: list[Child] = []
         self._keepers: list[asyncio.Task[None]] = []
         self._ended: Snapshot = EMPTY
-        self._suspected: Version | None = None
+        self._loading = Loading(lambda: self._members, Child.prepare)
         self.candidates = Candidates(lambda: self._members)
         self.recorder = Recorder()
         self._model = ""
@@ -100,19 +101,14 @@ class _Group:
             ArtifactError: One of them refuses it, or it ended two; all go on with what they serve.
             RunError: One of them has ended while it loaded it; likewise.
         """
-        models: dict[Child, str] = {}
-        # Asked anew every time: one may have ended meanwhile, and another listen in its place.
-        while member := next((one for one in self._members if one.is_listening and one not in models), None):
-            models[member] = await self._load(member, version)
+        models = await self._loading.load(version)
         if not models and version_at(self._settings.artifact) == self._version:
             raise RunError("no process is there to load it")
         # Where nobody was left to load it, whoever is started next says what model it is.
         self._model = next(iter(models.values()), "")
         self._settings = self._settings.model_copy(update={"artifact": version.folder})
         self._version = version
-        for ended in await asyncio.gather(*(member.swap() for member in models), return_exceptions=True):
-            if isinstance(ended, BaseException) and not isinstance(ended, RunError):
-                raise ended
+        await have_all(models, Child.swap)
         _log.info("serving", extra={"model": self._model, "artifact": str(version.folder)})
 
     def following(self, settings: Settings, served: Version | None) -> Iterator[Coroutine[Any, Any, None]]:
@@ -131,16 +127,6 @@ class _Group:
                 end=self.candidates.end,
                 tell=self.recorder.found_candidate,
             )
-
-    async def _load(self, member: Child, version: Version) -> str:
-        try:
-            return await member.prepare(version)
-        except RunError as error:
-            # What ends two is hardly chance, such as a model that memory has no room for: no third one tries.
-            if version == self._suspected:
-                raise ArtifactError(version.folder, "processes end while they load it") from error
-            self._suspected = version
-            raise
 
     async def _add(self) -> None:
         self._members.append(await Child.start(self._settings))

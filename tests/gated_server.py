@@ -46,6 +46,12 @@ class GatedPredictor(Predictor):
         self.plan = plan
         return self
 
+    def close(self) -> None:
+        """Hold whatever runs from now on, and forget who came before."""
+        while self.entered.acquire(blocking=False):
+            pass
+        self.gate.clear()
+
     def run(self, run: PaddedRun, names: Sequence[str]) -> Any:
         """Wait for the gate, then fail or run."""
         self.entered.release()

@@ -3,14 +3,17 @@
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import pytest
 from gated_server import WAIT_SECONDS
 
 from holdfast.v1.scoring_pb2_grpc import ScoringServiceStub
+from serving import versions
 from serving.server import ScoringServer
 from serving.settings import Settings
 from serving.versions import Version, Versions, beside, follow, version_at
@@ -38,6 +41,39 @@ def remove(link: Path) -> None:
     link.unlink()
 
 
+def damaged(folder: Path) -> None:
+    """Alter a byte of the graph."""
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[100] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+
+
+def renamed(folder: Path) -> None:
+    """Call the model another name."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "other"}))
+
+
+def emptied(folder: Path) -> None:
+    """Leave nothing in the folder."""
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def misses_of(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Return what is released whenever a follower finds nothing where it looks."""
+    missed = threading.Semaphore(0)
+
+    def looked(path: Path) -> Version | None:
+        found = version_at(path)
+        if found is None:
+            missed.release()
+        return found
+
+    monkeypatch.setattr(versions, "version_at", looked)
+    return missed
+
+
 class Followed:
     """A server that follows a link, and what became of the versions that it found."""
 
@@ -63,11 +99,11 @@ async def followed(link: Path, **given: object) -> AsyncIterator[Followed]:
     await server.start()
     version = version_at(link)
     try:
-        versions = Versions(settings, await server.load(), version)
+        known = Versions(settings, await server.load(), version)
         told = Followed(server)
 
         async def swap(found: Version) -> None:
-            await server.swap(found, versions)
+            await server.swap(found, known)
 
         async with beside(follow(settings, version, swap, tell=told.tell)):
             yield told

@@ -1,10 +1,8 @@
 """Candidates come, go and become what is served, and a bad one changes nothing."""
 
 import asyncio
-import json
 import logging
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,32 +11,12 @@ from typing import Any
 import pytest
 from artifact_builder import build_artifact
 from gated_server import WAIT_SECONDS, request
-from linked_versions import asked, point, remove, served, with_version
+from linked_versions import asked, damaged, emptied, misses_of, point, remove, renamed, served, with_version
 from tried_candidates import trial_of, tried
 
 from builders import small_schema, small_spec
-from serving import versions as versions_module
 from serving.artifact import Artifact
 from serving.versions import Version, beside, follow_candidate, version_at
-
-
-def damaged(folder: Path) -> None:
-    """Alter a byte of the graph."""
-    data = bytearray((folder / "model.onnx").read_bytes())
-    data[100] ^= 1
-    (folder / "model.onnx").write_bytes(data)
-
-
-def renamed(folder: Path) -> None:
-    """Call the model another name."""
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "other"}))
-
-
-def emptied(folder: Path) -> None:
-    """Leave nothing in the folder."""
-    for path in folder.iterdir():
-        path.unlink()
 
 
 @pytest.fixture
@@ -87,15 +65,7 @@ async def test_no_candidate_is_said_once_and_one_that_comes_is_taken(
     link: Path, candidate: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before there is any, and again after one has gone; all calls are answered meanwhile."""
-    missed = threading.Semaphore(0)
-
-    def looked(path: Path) -> Version | None:
-        found = version_at(path)
-        if found is None:
-            missed.release()
-        return found
-
-    monkeypatch.setattr(versions_module, "version_at", looked)
+    missed = misses_of(monkeypatch)
     remove(candidate)
     async with tried(link, candidate, candidate_share=1) as (found, candidates), asked(found.server) as stub:
         for times in (1, 2):

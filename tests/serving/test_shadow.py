@@ -58,13 +58,6 @@ async def entered(predictor: AlteredPredictor) -> None:
     assert await asyncio.to_thread(predictor.entered.acquire, timeout=WAIT_SECONDS)
 
 
-def close(predictor: AlteredPredictor) -> None:
-    """Hold whatever runs from now on."""
-    while predictor.entered.acquire(blocking=False):
-        pass
-    predictor.gate.clear()
-
-
 def slow_down(server: ScoringServer) -> None:
     """Make the server believe that it needs some hundredths of a second for an event."""
     served = server.scorer._served
@@ -132,7 +125,7 @@ async def test_a_call_waits_for_no_shadow(link: Path, told: Told, held: dict[str
     """Callers are answered while it is held, and what there is no room for is dropped and counted."""
     async with tried(link, link.with_name("second"), **SHADOWING) as (served, candidates):
         assert await candidates.outcome() == "taken"
-        close(held["second"])
+        held["second"].close()
         async with asked(served.server) as stub:
             await stub.Score(request())
             await entered(held["second"])
@@ -154,12 +147,12 @@ async def test_a_busy_server_spares_the_shadow(
     async with tried(link, link.with_name("second"), threads=2, **SHADOWING) as (served, candidates):
         assert await candidates.outcome() == "taken"
         async with asked(served.server) as stub:
-            close(held["second"])
+            held["second"].close()
             await stub.Score(request())
             await entered(held["second"])
             # This one waits behind the one that is held.
             await stub.Score(asked_of("anna"))
-            close(held["current"])
+            held["current"].close()
             waiting = [asyncio.ensure_future(stub.Score(request(), timeout=WAIT_SECONDS))]
             await entered(held["current"])
             slow_down(served.server)
@@ -178,7 +171,7 @@ async def test_no_shadow_is_begun_while_calls_wait(
     may_end = threading.Event()
     async with tried(link, link.with_name("second"), threads=2, **SHADOWING) as (served, candidates):
         assert await candidates.outcome() == "taken"
-        close(held["current"])
+        held["current"].close()
         held["current"].gate.set()
         # A run of two customers is held, and does not fail.
         held["current"].fails = lambda run: len(run.segments) == 2 and not may_end.wait(WAIT_SECONDS)
@@ -214,7 +207,7 @@ async def test_a_stop_waits_for_no_shadow(link: Path, held: dict[str, AlteredPre
     async with tried(link, link.with_name("second"), **SHADOWING) as (served, candidates):
         assert await candidates.outcome() == "taken"
         trial = trial_of(served.server)
-        close(held["second"])
+        held["second"].close()
         async with asked(served.server) as stub:
             await stub.Score(request())
             await entered(held["second"])
@@ -234,7 +227,7 @@ async def test_a_shadow_that_has_gone_is_not_asked(
     point(candidate, link.with_name("second"))
     async with tried(link, candidate, **SHADOWING) as (served, candidates):
         assert await candidates.outcome() == "taken"
-        close(held["second"])
+        held["second"].close()
         async with asked(served.server) as stub:
             await stub.Score(request())
             await entered(held["second"])

@@ -1,7 +1,6 @@
 """Versions come and go under a live server: none costs a call, a bad one does no harm, back is at once."""
 
 import asyncio
-import json
 import shutil
 import threading
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from artifact_builder import AS_OF_US, build_artifact
 from gated_server import WAIT_SECONDS, GatedPredictor, assert_alike, request
-from linked_versions import FIXED, asked, followed, point, served, with_version
+from linked_versions import FIXED, asked, damaged, emptied, followed, point, renamed, served, with_version
 from open_inference_requests import infer_request, tensors_of
 
 from builders import random_histories, small_schema, small_spec
@@ -98,26 +97,6 @@ async def test_going_back_loads_nothing(link: Path, monkeypatch: pytest.MonkeyPa
         point(link, link.with_name("first"))
         assert await found.outcome() == "served"
         assert served(found.server) == "1"
-
-
-def damaged(folder: Path) -> None:
-    """Alter a byte of the graph."""
-    path = folder / "model.onnx"
-    data = bytearray(path.read_bytes())
-    data[100] ^= 1
-    path.write_bytes(data)
-
-
-def renamed(folder: Path) -> None:
-    """Call the model another name."""
-    path = folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"name": "other"}))
-
-
-def emptied(folder: Path) -> None:
-    """Leave nothing in the folder."""
-    for path in folder.iterdir():
-        path.unlink()
 
 
 @pytest.mark.parametrize(

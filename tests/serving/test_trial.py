@@ -176,9 +176,7 @@ async def test_a_candidate_that_is_too_slow_for_a_call_does_not_get_it(
         assert await candidates.outcome() == "taken"
         async with asked(served.server) as stub:
             slow = held["second"]
-            while slow.entered.acquire(blocking=False):
-                pass
-            slow.gate.clear()
+            slow.close()
             first = asyncio.ensure_future(stub.Score(request(), timeout=WAIT_SECONDS))
             assert await asyncio.to_thread(slow.entered.acquire, timeout=WAIT_SECONDS)
             candidate_of(served.server).batcher._pace.add(seconds=1e9, events=0)
@@ -200,9 +198,7 @@ async def test_a_version_of_another_schema_does_not_answer_for_a_candidate(
         slow = held["second"]
         slow.fails = lambda _: True
         async with asked(served.server) as stub:
-            while slow.entered.acquire(blocking=False):
-                pass
-            slow.gate.clear()
+            slow.close()
             call = asyncio.ensure_future(stub.Score(request(), timeout=WAIT_SECONDS))
             assert await asyncio.to_thread(slow.entered.acquire, timeout=WAIT_SECONDS)
             point(link, other)
@@ -225,9 +221,7 @@ async def test_a_candidate_that_goes_away_answers_what_it_was_asked(
         assert await candidates.outcome() == "taken"
         async with asked(served.server) as stub:
             slow = held["second"]
-            while slow.entered.acquire(blocking=False):
-                pass
-            slow.gate.clear()
+            slow.close()
             call = asyncio.ensure_future(stub.Score(request(), timeout=WAIT_SECONDS))
             assert await asyncio.to_thread(slow.entered.acquire, timeout=WAIT_SECONDS)
             candidate.unlink()

@@ -1,12 +1,11 @@
 """What lies where a server looks: which version it is, and what becomes of one that is found."""
 
 import asyncio
-import threading
 from pathlib import Path
 
 import pytest
 from gated_server import WAIT_SECONDS
-from linked_versions import FIXED, followed, point, remove, served
+from linked_versions import FIXED, followed, misses_of, point, remove, served
 
 from holdfast.errors import RunError
 from serving import versions as versions_module
@@ -75,15 +74,7 @@ async def test_a_folder_that_is_gone_is_said_once(
     link: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is loaded is served on, and what comes in its place is found."""
-    missed = threading.Semaphore(0)
-
-    def looked(path: Path) -> Version | None:
-        found = version_at(path)
-        if found is None:
-            missed.release()
-        return found
-
-    monkeypatch.setattr(versions_module, "version_at", looked)
+    missed = misses_of(monkeypatch)
     async with followed(link) as found:
         remove(link)
         for _ in range(3):
